@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+# The only makefile. Everything it makes goes under build/. `make help` lists the targets and settings.
+
+VERSION      ?= 0.1.0
+PREFIX       ?= /usr/local
+FUZZ_SECONDS ?= 20
+FUZZ_CC      ?= clang
+CFLAGS       ?= -O2 -g
+
+comma := ,
+B     := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+Q     := $(if $(filter 1,$(V)),,@)
+say    = $(if $(filter 1,$(V)),,@printf '  %-5s %s\n' $(1) $@)
+
+# pkg-config may be missing on a new machine: that is told by the rule of $(B)/flags, not while this is read.
+libs      := 'liburing >= 2.3' jansson libxxhash
+libs_cc   := $(shell pkg-config --cflags $(libs) 2>/dev/null)
+libs_ld   := $(shell pkg-config --libs $(libs) 2>/dev/null)
+crit_cc   := $(shell pkg-config --cflags criterion 2>/dev/null)
+crit_ld   := $(shell pkg-config --libs criterion 2>/dev/null)
+
+warn      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith \
+	     $(if $(filter 1,$(WERROR)),-Werror)
+fortify   := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+san       := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+cpp_all   := -D_GNU_SOURCE -DSLUICE_VERSION=\"$(VERSION)\" -iquote . $(libs_cc) $(CPPFLAGS)
+cc_all    := -std=gnu11 $(CFLAGS) $(warn) -pthread -fPIE $(if $(SAN),$(san),$(fortify))
+ld_all    := -pthread -pie $(san) -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+depgen     = -MMD -MP
+
+# main.c stays out of what the tests link against.
+lib_src   := $(filter-out core/main.c,$(wildcard core/*.c io_uring/*.c))
+floor_src := $(wildcard bench/floor_*.c)
+load_src  := $(filter-out $(floor_src),$(wildcard bench/*.c))
+unit_src  := $(wildcard tests/test_*.c)
+cont_src  := $(wildcard tests/contract*.c)
+fuzz_src  := $(wildcard tests/fuzz_*.c)
+help_src  := $(filter-out $(unit_src) $(cont_src) $(fuzz_src),$(wildcard tests/*.c))
+
+obj        = $(patsubst %.c,$(B)/obj/%.o,$(1))
+fuzz_obj   = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
+main_bin  := $(if $(wildcard core/main.c),$(B)/sluice)
+bench_bin := $(patsubst bench/%.c,$(B)/%,$(floor_src)) $(if $(load_src),$(B)/load)
+test_bin  := $(if $(unit_src),$(B)/unit) $(if $(cont_src),$(B)/contract)
+fuzz_bin  := $(patsubst tests/%.c,build/fuzz/%,$(fuzz_src))
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+.PHONY: all run test check-units test-long fuzz install uninstall clean help layers deps test-deps \
+	format-check need-criterion need-clang FORCE
+
+all: $(main_bin) $(bench_bin) ## build the server and the benchmark programs (default)
+
+run: ## install what is missing, build, and start an echo server on 127.0.0.1:7007
+	@tools/deps build
+	@$(MAKE) --no-print-directory all
+	@printf 'To try it: nc 127.0.0.1 7007\n'
+	@tools/run $(B)/sluice echo -l tcp:127.0.0.1:7007 -l udp:127.0.0.1:7007
+
+test: ## install what the tests need, build, and run every test (STRICT=1: a skip is a failure)
+	@tools/deps test
+	@$(MAKE) --no-print-directory all $(test_bin)
+	@BUILD=$(B) STRICT=$(STRICT) tests/run units layers system
+
+check-units: $(test_bin) ## run the unit and contract suites only (with SAN=... under sanitizers)
+	@BUILD=$(B) STRICT=$(STRICT) tests/run units
+
+test-long: all ## run the tests that take longer than make test may
+	@BUILD=$(B) STRICT=$(STRICT) tests/run long
+
+fuzz: $(fuzz_bin) ## run each fuzzer for FUZZ_SECONDS (20)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
+
+install: $(B)/sluice ## install the server below PREFIX (/usr/local), inside DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(B)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/sluice
+
+clean: ## remove build/
+	rm -rf build
+
+layers: ## check the include order and the size limits of the code
+	@tools/layers
+
+deps: ## install what building needs
+	@tools/deps build
+
+test-deps: ## install what the tests need
+	@tools/deps test
+
+format-check: ## compare the code with .clang-format
+	clang-format --dry-run -Werror $(wildcard */*.c */*.h)
+
+help: ## list the targets
+	@printf 'make TARGET [SETTING=VALUE ...]\n\nTargets:\n'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | \
+		while read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
+	@printf '\nSettings:\n'
+	@printf '  %-13s %s\n' 'V=1' 'show the commands' 'WERROR=1' 'warnings are errors' \
+		'SAN=LIST' 'sanitizers, built in a folder of their own: address,undefined or thread' \
+		'STRICT=1' 'a skipped test is a failed test' 'FUZZ_SECONDS=N' ' how long each fuzzer runs'
+
+# Holds the compiler and its flags, and is rewritten when they change: all objects depend on it.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@pkg-config --exists $(libs) || { printf '%s\n' \
+		"error: a library is missing: $(libs) (or pkg-config itself); run 'make deps'"; exit 1; } >&2
+	@printf '%s\n' '$(CC) $(cpp_all) $(cc_all) $(ld_all)' | cmp -s - $@ || \
+		printf '%s\n' '$(CC) $(cpp_all) $(cc_all) $(ld_all)' >$@
+
+need-criterion:
+	@pkg-config --exists criterion || { echo "error: Criterion is missing; run 'make test-deps'"; exit 1; } >&2
+
+need-clang:
+	@command -v $(FUZZ_CC) >/dev/null || { echo "error: clang is missing; run 'make test-deps'"; exit 1; } >&2
+
+$(B)/obj/tests/%.o: tests/%.c $(B)/flags | need-criterion
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(cpp_all) $(crit_cc) $(cc_all) $(depgen) -c -o $@ $<
+
+$(B)/obj/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(cpp_all) $(cc_all) $(depgen) -c -o $@ $<
+
+$(B)/sluice: $(call obj,$(lib_src) core/main.c)
+$(B)/load: $(call obj,$(load_src))
+$(B)/floor_%: $(B)/obj/bench/floor_%.o
+	$(call say,LD)
+	$(Q)$(CC) $(ld_all) -o $@ $^ $(libs_ld) -lm
+$(B)/sluice $(B)/load:
+	$(call say,LD)
+	$(Q)$(CC) $(ld_all) -o $@ $^ $(libs_ld) -lm
+
+$(B)/unit: $(call obj,$(unit_src) $(help_src) $(lib_src))
+$(B)/contract: $(call obj,$(cont_src) $(help_src) $(lib_src))
+$(B)/unit $(B)/contract:
+	$(call say,LD)
+	$(Q)$(CC) $(ld_all) -o $@ $^ $(libs_ld) $(crit_ld) -lm
+
+build/fuzz/obj/%.o: %.c $(B)/flags | need-clang
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(FUZZ_CC) $(cpp_all) -std=gnu11 -O1 -g $(warn) -pthread -fno-omit-frame-pointer \
+		-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(depgen) -c -o $@ $<
+
+build/fuzz/fuzz_%: build/fuzz/obj/tests/fuzz_%.o $(call fuzz_obj,$(lib_src))
+	$(call say,LD)
+	$(Q)$(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(libs_ld)
+
+-include $(shell find build -name '*.d' 2>/dev/null)
