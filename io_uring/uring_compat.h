@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Constants of newer kernels that liburing 2.3's headers lack; linux/io_uring.h is their source. */
+#ifndef SLUICE_URING_COMPAT_H
+#define SLUICE_URING_COMPAT_H
+
+#include <liburing.h>
+
+#ifndef IORING_FEAT_CQE_SKIP
+#define IORING_FEAT_CQE_SKIP (1U << 11) /* 5.17 */
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13) /* 6.1 */
+#endif
+#ifndef IORING_RECVSEND_POLL_FIRST
+#define IORING_RECVSEND_POLL_FIRST (1U << 0) /* 5.19 */
+#endif
+#ifndef IORING_ASYNC_CANCEL_ANY
+#define IORING_ASYNC_CANCEL_ANY (1U << 2) /* 5.19 */
+#endif
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accepting, connecting, and receiving from streams.
+ *
+ * A stream starts with a multishot receive into small buffers: no request per message. One that fills them is bulk: it
+ * receives one large buffer at a time, so that what it holds is bounded and stays in cache, and goes back when large
+ * buffers are hardly used.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "io_uring/uring_compat.h"
+#include "io_uring/uring_priv.h"
+
+enum {
+	BULK_AFTER = 2,	 /* full small buffers in a row */
+	THIN_AFTER = 16, /* receives in a row of at most THIN_BYTES */
+	THIN_BYTES = BUF_SMALL_BYTES / 2,
+};
+
+/* ---- accepting and connecting ---- */
+
+static void arm_accept(struct uring_io *u, struct io_sock *sock)
+{
+	struct io_uring_sqe *sqe = uring_sqe(u);
+	const int flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+
+	if (sock->flags & S_ACCEPT) {
+		io_uring_prep_multishot_accept(sqe, sock->fd, NULL, NULL, flags);
+		sock->flags |= S_MULTISHOT;
+	} else {
+		io_uring_prep_accept(sqe, sock->fd, NULL, NULL, flags);
+	}
+	sqe->user_data = uring_tag(sock, TAG_ACCEPT, 0);
+	sock->flags |= S_ARMED;
+	sock->inflight++;
+}
+
+static bool is_transient(int err)
+{
+	/* The connection died in the backlog, or the network hiccupped; accept(2). */
+	return err == -EINTR || err == -EAGAIN || err == -ECONNABORTED || err == -EPROTO || err == -ENETDOWN ||
+	       err == -EHOSTUNREACH || err == -ENETUNREACH;
+}
+
+static void end_request(struct io_sock *sock, const struct io_uring_cqe *cqe)
+{
+	if (cqe->flags & IORING_CQE_F_MORE)
+		return;
+	sock->inflight--;
+	sock->flags &= ~(uint32_t)(S_ARMED | S_MULTISHOT | S_CANCELLING);
+}
+
+void uring_on_accept(struct uring_io *u, struct io_sock *sock, const struct io_uring_cqe *cqe)
+{
+	uint16_t gen = sock->gen;
+
+	end_request(sock, cqe);
+	if (sock->flags & S_CLOSING) {
+		if (cqe->res >= 0)
+			close(cqe->res);
+		uring_settle(u, sock);
+		uring_report_done(u);
+		return;
+	}
+	if (cqe->res >= 0) {
+		sock->flags &= ~(uint32_t)S_ACCEPT_ONE;
+		uring_deliver(u, sock, IO_ACCEPT, cqe->res, NULL);
+	} else if (cqe->res != -ECANCELED && !is_transient(cqe->res)) {
+		sock->flags &= ~(uint32_t)(S_ACCEPT | S_ACCEPT_ONE);
+		uring_deliver(u, sock, IO_ACCEPT, cqe->res, NULL);
+	}
+	if (sock->gen == gen && !(sock->flags & (S_ARMED | S_CLOSING)))
+		uring_dirty(u, sock);
+}
+
+void uring_accept_start(struct io *io, struct io_sock *sock, bool many)
+{
+	sock->flags |= many ? S_ACCEPT : S_ACCEPT_ONE;
+	uring_dirty(uring_of(io), sock);
+}
+
+void uring_accept_stop(struct io *io, struct io_sock *sock)
+{
+	struct uring_io *u = uring_of(io);
+
+	sock->flags &= ~(uint32_t)(S_ACCEPT | S_ACCEPT_ONE);
+	if ((sock->flags & S_ARMED) && !(sock->flags & S_CANCELLING)) {
+		sock->flags |= S_CANCELLING;
+		uring_cancel(u, sock, TAG_ACCEPT);
+	}
+}
+
+void uring_on_connect(struct uring_io *u, struct io_sock *sock, const struct io_uring_cqe *cqe)
+{
+	sock->inflight--;
+	if (sock->flags & S_CLOSING) {
+		uring_settle(u, sock);
+		uring_report_done(u);
+		return;
+	}
+	uring_stop_watch_start(u, sock);
+	uring_deliver(u, sock, IO_CONNECT, cqe->res, NULL);
+}
+
+/* ---- receiving ---- */
+
+static void arm_stream(struct uring_io *u, struct io_sock *sock)
+{
+	bool bulk = (sock->flags & S_BULK) && !uring_group_open(u, GROUP_LARGE);
+	struct io_uring_sqe *sqe = uring_sqe(u);
+
+	sock->group = bulk ? GROUP_LARGE : GROUP_SMALL;
+	if (bulk) {
+		io_uring_prep_recv(sqe, sock->fd, NULL, 0, 0);
+		if (!(sock->flags & S_NONEMPTY))
+			sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	} else {
+		io_uring_prep_recv_multishot(sqe, sock->fd, NULL, 0, 0);
+		sock->flags |= S_MULTISHOT;
+	}
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = sock->group;
+	sqe->user_data = uring_tag(sock, TAG_RECV, 0);
+	sock->flags |= S_ARMED;
+	sock->inflight++;
+}
+
+void uring_arm(struct uring_io *u, struct io_sock *sock)
+{
+	if (sock->flags & (S_ARMED | S_WAIT | S_CLOSING))
+		return;
+	if (sock->kind == IO_LISTENER) {
+		if (sock->flags & (S_ACCEPT | S_ACCEPT_ONE))
+			arm_accept(u, sock);
+	} else if ((sock->flags & (S_RECV | S_RECV_ENDED)) == S_RECV) {
+		if (sock->kind == IO_DGRAM)
+			uring_dgram_arm(u, sock);
+		else
+			arm_stream(u, sock);
+	}
+}
+
+void uring_recv_start(struct io *io, struct io_sock *sock)
+{
+	struct uring_io *u = uring_of(io);
+
+	sock->flags |= S_RECV;
+	uring_stop_watch_end(u, sock);
+	uring_dirty(u, sock);
+}
+
+/* A single receive that is under way may end by itself: it brings one buffer at most. */
+void uring_recv_stop(struct io *io, struct io_sock *sock)
+{
+	struct uring_io *u = uring_of(io);
+
+	sock->flags &= ~(uint32_t)S_RECV;
+	uring_group_unwait(u, sock);
+	if ((sock->flags & (S_ARMED | S_MULTISHOT | S_CANCELLING)) == (S_ARMED | S_MULTISHOT)) {
+		sock->flags |= S_CANCELLING;
+		uring_cancel(u, sock, TAG_RECV);
+	}
+	if (sock->kind == IO_STREAM)
+		uring_stop_watch_start(u, sock);
+	u->eager = true;
+}
+
+/* Chooses the class of the next receive by what the last ones brought. */
+static void adapt_class(struct uring_io *u, struct io_sock *sock, uint32_t bytes)
+{
+	if (sock->flags & S_BULK) {
+		sock->thin = bytes <= THIN_BYTES ? sock->thin + 1 : 0;
+		if (sock->thin < THIN_AFTER)
+			return;
+		sock->flags &= ~(uint32_t)S_BULK;
+		sock->full = 0;
+		return;
+	}
+	sock->full = bytes == BUF_SMALL_BYTES ? sock->full + 1 : 0;
+	if (sock->full < BULK_AFTER)
+		return;
+	sock->flags |= S_BULK;
+	sock->thin = 0;
+	if ((sock->flags & (S_ARMED | S_CANCELLING)) == S_ARMED) {
+		sock->flags |= S_CANCELLING;
+		uring_cancel(u, sock, TAG_RECV);
+	}
+}
+
+static void recv_ended(struct uring_io *u, struct io_sock *sock, int32_t res)
+{
+	sock->flags |= S_RECV_ENDED;
+	uring_stop_watch_end(u, sock);
+	uring_deliver(u, sock, IO_RECV, res, NULL);
+}
+
+void uring_on_recv(struct uring_io *u, struct io_sock *sock, const struct io_uring_cqe *cqe)
+{
+	struct buf *buf = NULL;
+	uint16_t gen = sock->gen;
+
+	if (cqe->flags & IORING_CQE_F_BUFFER)
+		buf = uring_group_take(u, sock->group, cqe->flags);
+	end_request(sock, cqe);
+	if ((sock->flags & (S_CLOSING | S_RECV_ENDED)) || (buf && cqe->res <= 0)) {
+		if (buf)
+			buf_put(&u->io.pool, buf);
+		buf = NULL;
+	}
+	if (sock->flags & S_CLOSING) {
+		uring_settle(u, sock);
+		uring_report_done(u);
+		return;
+	}
+	sock->flags &= ~(uint32_t)S_NONEMPTY;
+	if (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY)
+		sock->flags |= S_NONEMPTY;
+	if (buf) {
+		buf->data = buf_memory(&u->io.pool, buf) + (buf->class == BUF_LARGE ? BUF_HEADROOM : 0);
+		buf->len = (uint32_t)cqe->res;
+		adapt_class(u, sock, buf->len);
+		stats_add(&u->io.stats->bytes_in, buf->len);
+		uring_deliver(u, sock, IO_RECV, cqe->res, buf);
+	} else if (cqe->res == -ENOBUFS) {
+		if (sock->flags & S_RECV)
+			uring_group_wait(u, sock);
+	} else if (cqe->res != -ECANCELED && cqe->res != -EINTR && cqe->res != -EAGAIN &&
+		   !(sock->flags & S_RECV_ENDED)) {
+		recv_ended(u, sock, cqe->res);
+	}
+	if (sock->gen == gen && !(sock->flags & (S_ARMED | S_WAIT | S_CLOSING)))
+		uring_dirty(u, sock);
+}
+
+/* ---- stopped sockets ---- */
+
+/*
+ * A socket that does not receive would not learn that its peer is gone. Most are stopped for microseconds, so only
+ * one that stays stopped is worth a poll request.
+ */
+void uring_stop_watch_start(struct uring_io *u, struct io_sock *sock)
+{
+	if (sock->flags & (S_STOPPED | S_POLLING | S_RECV_ENDED))
+		return;
+	sock->flags |= S_STOPPED;
+	sock->stopped_ns = u->io.now_ns;
+	TAILQ_INSERT_TAIL(&u->stopped, sock, stopped);
+}
+
+void uring_stop_watch_end(struct uring_io *u, struct io_sock *sock)
+{
+	if (!(sock->flags & S_STOPPED))
+		return;
+	sock->flags &= ~(uint32_t)S_STOPPED;
+	TAILQ_REMOVE(&u->stopped, sock, stopped);
+}
+
+void uring_watch_stopped(struct uring_io *u)
+{
+	struct io_sock *sock;
+
+	while ((sock = TAILQ_FIRST(&u->stopped)) && u->io.now_ns - sock->stopped_ns >= URING_STOP_WATCH_NS) {
+		struct io_uring_sqe *sqe;
+
+		uring_stop_watch_end(u, sock);
+		if (sock->flags & (S_CLOSING | S_RECV_ENDED))
+			continue;
+		sqe = uring_sqe(u);
+		io_uring_prep_poll_add(sqe, sock->fd, POLLERR | POLLHUP);
+		sqe->user_data = uring_tag(sock, TAG_POLL, 0);
+		sock->flags |= S_POLLING;
+		sock->inflight++;
+	}
+}
+
+void uring_on_poll(struct uring_io *u, struct io_sock *sock, const struct io_uring_cqe *cqe)
+{
+	int err;
+
+	(void)cqe;
+	sock->inflight--;
+	sock->flags &= ~(uint32_t)S_POLLING;
+	if (sock->flags & S_CLOSING) {
+		uring_settle(u, sock);
+		uring_report_done(u);
+		return;
+	}
+	/* One that receives again finds out by itself, and reading the error would take it away from there. */
+	if (sock->flags & (S_RECV | S_RECV_ENDED | S_ARMED))
+		return;
+	err = net_error(sock->fd);
+	if (err)
+		recv_ended(u, sock, err);
+}
