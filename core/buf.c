@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns the receive buffers of one worker. Invariant: used_bytes is the capacity of all buffers lent. */
+/* Owns the receive buffers of one worker. Invariant: used_bytes is the capacity of all buffers
+ * lent. */
 #include "buf.h"
 
 #include <assert.h>
@@ -23,7 +24,6 @@ static size_t align_up(size_t n)
 
 static uint8_t *stack_init(struct buf_stack *stack, uint8_t *at)
 {
-
 	stack->memory = at;
 	at += align_up(stack->count * stack->stride);
 	stack->bufs = (struct buf *)at;
@@ -88,7 +88,7 @@ struct buf *buf_get(struct buf_pool *pool, enum buf_class class)
 	buf = &stack->bufs[id];
 	buf->next = NULL;
 	buf->id = id;
-	buf->class = (uint8_t)class;
+	buf->class = (uint8_t) class;
 	buf->len = 0;
 	buf->data = buf_memory(pool, buf) + (class == BUF_LARGE ? BUF_HEADROOM : 0);
 	return buf;
@@ -118,7 +118,8 @@ void buf_pool_trim(struct buf_pool *pool, uint32_t max)
 	for (int c = 0; c < BUF_CLASSES; c++) {
 		struct buf_stack *stack = &pool->classes[c];
 
-		/* Below low nothing was taken since the last call; below clean nothing is backed by memory. */
+		/* Below low nothing was taken since the last call; below clean nothing is backed by
+		 * memory. */
 		while (stack->clean < stack->low && max > 0) {
 			uint8_t *start = stack->memory + stack->ids[stack->clean] * stack->stride;
 			uintptr_t first = align_up((uintptr_t)start);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Receive buffers: two classes in one budget, handed out last in, first out, so that the memory just used, which is
- * still in cache, is used again. Single-threaded: each worker has a pool of its own.
+ * Receive buffers: two classes in one budget, handed out last in, first out, so that memory just
+ * used, which is still in cache, is used again. Single-threaded: each worker has a pool of its own.
  *
- * Memory is reserved once and touched only when used; buf_pool_trim gives back what a load peak left behind.
+ * Memory is reserved once and touched only when used; buf_pool_trim gives back what a peak left
+ * behind.
  */
 #ifndef SLUICE_BUF_H
 #define SLUICE_BUF_H
@@ -19,7 +20,8 @@ enum buf_class { BUF_SMALL, BUF_LARGE, BUF_CLASSES };
 enum {
 	BUF_SMALL_BYTES = 8192,
 	BUF_LARGE_BYTES = 65536,
-	BUF_HEADROOM = 512, /* before a large buffer's data; holds what io_uring puts before a datagram */
+	BUF_HEADROOM =
+		512, /* before a large buffer's data; holds what io_uring puts before a datagram */
 };
 
 /* Where a datagram came from and where it was sent to. */
@@ -27,7 +29,7 @@ struct dgram_meta {
 	union addr_inet peer;
 	union addr_inet local; /* family 0: not known; the port is not set */
 	uint32_t ifindex;      /* only for link-local IPv6, else 0 */
-	bool group;            /* sent to a broadcast or multicast address (known only with packet info) */
+	bool group; /* sent to a broadcast or multicast address (known only with packet info) */
 };
 
 struct buf {
@@ -36,7 +38,7 @@ struct buf {
 	uint32_t len; /* bytes from data */
 	uint16_t id;  /* index in its class */
 	uint8_t class;
-	uint8_t state; /* the backend's own */
+	uint8_t state;           /* the backend's own */
 	struct dgram_meta dgram; /* datagrams only */
 };
 
@@ -56,7 +58,8 @@ struct buf_pool {
 	size_t region_bytes;
 };
 
-/* Reserves a pool that lends at most budget_bytes at a time (four large buffers at least). 0 or -ENOMEM. */
+/* Reserves a pool that lends at most budget_bytes at a time (four large buffers at least). 0 or
+ * -ENOMEM. */
 int buf_pool_init(struct buf_pool *pool, uint64_t budget_bytes);
 void buf_pool_free(struct buf_pool *pool);
 
@@ -89,7 +92,8 @@ static inline uint64_t buf_pool_left(const struct buf_pool *pool)
 	return pool->budget_bytes - pool->used_bytes;
 }
 
-/* Returns to the kernel the pages of buffers that stayed free since the last call, at most max of them. */
+/* Returns to the kernel the pages of buffers that stayed free since the last call, at most max of
+ * them. */
 void buf_pool_trim(struct buf_pool *pool, uint32_t max);
 
 /* A queue of bytes to send. */
@@ -110,8 +114,8 @@ static inline void buf_queue_push(struct buf_queue *queue, struct buf *buf)
 	queue->bytes += buf->len;
 }
 
-/* Appends stream bytes that will wait: copied together where that frees a buffer, so that many small pieces never
- * pin many buffers. */
+/* Appends stream bytes that will wait: copied together where that frees a buffer, so that many
+ * small pieces never pin many buffers. */
 void buf_queue_push_packed(struct buf_pool *pool, struct buf_queue *queue, struct buf *buf);
 
 /* Drops bytes from the front and puts back what is empty; bytes <= queue->bytes. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns the slots. Invariant: a slot is on exactly one list, and is on the live one until its last close event. */
+/* Owns the slots. Invariant: a slot is on exactly one list, and is on the live one until its last
+ * close event. */
 #include "conn.h"
 
 #include <errno.h>
@@ -10,11 +11,12 @@
 #include "util.h"
 
 enum {
-	STARVED_NS = 1000 * 1000 * 1000, /* receives starve for so long before a stalled connection is reset */
+	STARVED_NS = 1000 * 1000 *
+		     1000, /* receives starve for so long before a stalled connection is reset */
 };
 
-int conn_mgr_init(struct conn_mgr *mgr, struct io *io, struct timer_wheel *wheel, struct stats *stats,
-		  const struct conn_conf *conf, struct conn_limit *limit)
+int conn_mgr_init(struct conn_mgr *mgr, struct io *io, struct timer_wheel *wheel,
+		  struct stats *stats, const struct conn_conf *conf, struct conn_limit *limit)
 {
 	struct conn_mgr m = {
 		.io = io,
@@ -77,10 +79,12 @@ void conn_timer_start(struct conn *conn)
 	const struct conn_conf *conf = conn->mgr->conf;
 
 	if (conn->state == CONN_CONNECTING)
-		timer_start(conn->mgr->wheel, &conn->timer, conn->mgr->io->now_ns + conf->connect_timeout_ns);
+		timer_start(conn->mgr->wheel, &conn->timer,
+			    conn->mgr->io->now_ns + conf->connect_timeout_ns);
 	else if (conf->idle_timeout_ns > 0)
 		/* Not moved when bytes flow: it looks at active_ns when it fires. */
-		timer_start(conn->mgr->wheel, &conn->timer, conn->active_ns + conf->idle_timeout_ns);
+		timer_start(conn->mgr->wheel, &conn->timer,
+			    conn->active_ns + conf->idle_timeout_ns);
 	else
 		timer_stop(conn->mgr->wheel, &conn->timer);
 }
@@ -146,7 +150,8 @@ static void close_quiet(struct conn_mgr *mgr)
 {
 	struct conn *conn, *next;
 
-	/* Whether a relayed connection still waits for an answer cannot be seen: those get the whole drain time. */
+	/* Whether a relayed connection still waits for an answer cannot be seen: those get the
+	 * whole drain time. */
 	if (mgr->conf->mode == CONN_RELAY)
 		return;
 	for (conn = LIST_FIRST(&mgr->live); conn; conn = next) {
@@ -162,7 +167,8 @@ static bool is_stalled(const struct conn *conn)
 	return conn->client.queued || conn->upstream.queued;
 }
 
-/* Resets the connections that have waited longest for a peer to read, so that the others get buffers again. */
+/* Resets the connections that have waited longest for a peer to read, so that the others get
+ * buffers again. */
 static void evict_stalled(struct conn_mgr *mgr)
 {
 	int64_t worst_ns = 0;
@@ -174,7 +180,8 @@ static void evict_stalled(struct conn_mgr *mgr)
 	if (worst_ns < STARVED_NS)
 		return;
 	LIST_FOREACH(conn, &mgr->live, list) {
-		if (!is_stalled(conn) || mgr->io->now_ns - conn->active_ns < MAX(STARVED_NS, worst_ns / 2))
+		if (!is_stalled(conn) ||
+		    mgr->io->now_ns - conn->active_ns < MAX(STARVED_NS, worst_ns / 2))
 			continue;
 		stats_add(&mgr->stats->err_buffer_evicted, 1);
 		tcp_abort(conn);

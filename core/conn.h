@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The connection manager of one worker: slots, limits, timers, drain. What a connection does with its bytes is in
- * tcp.c; what datagrams do is in udp.c.
+ * The connection manager of one worker: slots, limits, timers, drain. What a connection does with
+ * its bytes is in tcp.c; what datagrams do is in udp.c.
  *
- * A connection is one or two sides. Echo and discard have the client's side; relay has the upstream's as well. Each
- * side names where its bytes go, so that echo is a relay to oneself.
+ * A connection is one or two sides. Echo and discard have the client's side; relay has the
+ * upstream's as well. Each side names where its bytes go, so that echo is a relay to oneself.
  */
 #ifndef SLUICE_CONN_H
 #define SLUICE_CONN_H
@@ -23,8 +23,11 @@ enum conn_mode { CONN_ECHO, CONN_DISCARD, CONN_RELAY };
 
 enum {
 	CONN_TARGETS_MAX = 64,
-	CONN_QUEUE_HIGH = 256 << 10, /* bytes queued towards one side before its source is stopped */
-	CONN_QUIET_NS = 500 * 1000 * 1000, /* while draining: nothing moved for so long, so nothing is in flight */
+	CONN_QUEUE_HIGH =
+		256 << 10, /* bytes queued towards one side before its source is stopped */
+	CONN_QUIET_NS =
+		500 * 1000 *
+		1000, /* while draining: nothing moved for so long, so nothing is in flight */
 };
 
 /* Fixed while the server runs, and shared by all workers. */
@@ -37,7 +40,8 @@ struct conn_conf {
 	uint32_t conns_max;
 };
 
-/* The one thing that workers write together; touched when a connection opens or closes, never per message. */
+/* The one thing that workers write together; touched when a connection opens or closes, never per
+ * message. */
 struct conn_limit {
 	_Atomic int64_t left;
 };
@@ -87,20 +91,22 @@ struct conn_mgr {
 	uint32_t next_target;
 	int64_t starved_since_ns; /* 0: buffers are to be had */
 	bool draining;
-	bool out_of_descriptors; /* a dial failed for want of one; the worker pauses accepting and clears it */
+	bool out_of_descriptors; /* a dial failed for want of one; the worker pauses accepting and
+				    clears it */
 };
 
 /* Reserves conf->conns_max slots (touched only when used). 0 or -ENOMEM. */
-int conn_mgr_init(struct conn_mgr *mgr, struct io *io, struct timer_wheel *wheel, struct stats *stats,
-		  const struct conn_conf *conf, struct conn_limit *limit);
+int conn_mgr_init(struct conn_mgr *mgr, struct io *io, struct timer_wheel *wheel,
+		  struct stats *stats, const struct conn_conf *conf, struct conn_limit *limit);
 void conn_mgr_free(struct conn_mgr *mgr);
 
-/* Takes one of the connections that the limit leaves; false when there is none. conn_release gives it back. */
+/* Takes one of the connections that the limit leaves; false when there is none. conn_release gives
+ * it back. */
 bool conn_reserve(struct conn_limit *limit);
 void conn_release(struct conn_limit *limit);
 
-/* Serves an accepted descriptor, for which conn_reserve was called; both pass to the connection. 0, or -ENOBUFS: then
- * neither does. */
+/* Serves an accepted descriptor, for which conn_reserve was called; both pass to the connection. 0,
+ * or -ENOBUFS: then neither does. */
 int conn_open(struct conn_mgr *mgr, int fd);
 
 /* Both sides have sent their last event: the slot is free again. For tcp.c. */
@@ -109,8 +115,8 @@ void conn_free(struct conn *conn);
 /* Starts, or moves, the timer of conn for its state. For tcp.c. */
 void conn_timer_start(struct conn *conn);
 
-/* Bytes that may queue towards a side before its source stops: the less buffer memory is left, the fewer, so that
- * stalled readers cannot take it all. */
+/* Bytes that may queue towards a side before its source stops: the less buffer memory is left, the
+ * fewer, so that stalled readers cannot take it all. */
 static inline uint32_t conn_queue_high(const struct conn_mgr *mgr)
 {
 	uint64_t share = buf_pool_left(&mgr->io->pool) / 8;
@@ -118,8 +124,9 @@ static inline uint32_t conn_queue_high(const struct conn_mgr *mgr)
 	return share < CONN_QUEUE_HIGH ? (uint32_t)share : CONN_QUEUE_HIGH;
 }
 
-/* Called now and then (about ten times a second): while draining closes connections that are quiet; when receives
- * starve for buffers resets the connections that have held some without progress for longest. */
+/* Called now and then (about ten times a second): while draining closes connections that are quiet;
+ * when receives starve for buffers resets the connections that have held some without progress for
+ * longest. */
 void conn_mgr_tick(struct conn_mgr *mgr);
 
 /* Stops opening connections and lets those that live finish. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The epoll backend. Each socket is registered once, edge-triggered for both directions; from then on the kernel is
- * asked only by trying. A socket with work due stands on the run list; a turn runs each at most once.
+ * The epoll backend. Each socket is registered once, edge-triggered for both directions; from then
+ * on the kernel is asked only by trying. A socket with work due stands on the run list; a turn runs
+ * each at most once.
  *
- * Streams are received into the buffer used last, which is still in cache: as long as sends complete at once, the
- * whole backend works in one buffer.
+ * Streams are received into the buffer used last, which is still in cache: as long as sends
+ * complete at once, the whole backend works in one buffer.
  */
 #include "io_epoll.h"
 
@@ -84,7 +85,8 @@ static void wake_starved(struct epoll_io *e)
 
 /* ---- sockets ---- */
 
-static struct io_sock *sock_new(struct epoll_io *e, int fd, enum io_kind kind, struct io_handler *owner)
+static struct io_sock *sock_new(struct epoll_io *e, int fd, enum io_kind kind,
+				struct io_handler *owner)
 {
 	struct io_sock *sock = e->free;
 
@@ -117,7 +119,8 @@ static int sock_register(struct epoll_io *e, struct io_sock *sock)
 	return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, sock->fd, &event) ? -errno : 0;
 }
 
-static struct io_sock *epoll_attach(struct io *io, int fd, enum io_kind kind, struct io_handler *owner)
+static struct io_sock *epoll_attach(struct io *io, int fd, enum io_kind kind,
+				    struct io_handler *owner)
 {
 	struct epoll_io *e = epoll_io_of(io);
 	struct io_sock *sock;
@@ -131,7 +134,7 @@ static struct io_sock *epoll_attach(struct io *io, int fd, enum io_kind kind, st
 		sock_free(e, sock);
 		return NULL;
 	}
-	/* Try first: an accepted connection often has data already, and its send buffer is empty. */
+	/* Try first: an accepted connection often has data, and its send buffer is empty. */
 	sock->flags = S_IN | S_OUT;
 	return sock;
 }
@@ -205,7 +208,8 @@ static void report_one(struct epoll_io *e, struct io_sock *sock)
 		sock->err = 0;
 		report(sock, IO_SEND, err, NULL);
 	}
-	/* A handler has put it on the list again, where its close comes with whatever else there is. */
+	/* A handler has put it on the list again, where its close comes with whatever else there
+	 * is. */
 	if (sock->flags & S_DONE)
 		return;
 	if (sock->flags & S_CLOSE_NOW) {
@@ -230,7 +234,8 @@ void epoll_report_done(struct epoll_io *e)
 	}
 }
 
-void epoll_deliver(struct epoll_io *e, struct io_sock *sock, enum io_op op, int32_t res, struct buf *buf)
+void epoll_deliver(struct epoll_io *e, struct io_sock *sock, enum io_op op, int32_t res,
+		   struct buf *buf)
 {
 	report(sock, op, res, buf);
 	epoll_report_done(e);
@@ -424,7 +429,8 @@ static int epoll_open(struct io **ret_io, const struct io_conf *conf)
 	e->socks_bytes = MAX(conf->socks_max, 1u) * sizeof(*e->socks);
 	e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	e->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (e->epoll_fd < 0 || e->wake_fd < 0 || epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, e->wake_fd, &event)) {
+	if (e->epoll_fd < 0 || e->wake_fd < 0 ||
+	    epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, e->wake_fd, &event)) {
 		err = -errno;
 		goto free_io;
 	}

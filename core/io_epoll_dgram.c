@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Datagrams on epoll: received and sent in batches, recvmmsg(2) and sendmmsg(2). The buffers of one batch are kept
- * between receives, so that an idle UDP service holds one batch and no more.
+ * Datagrams on epoll: received and sent in batches, recvmmsg(2) and sendmmsg(2). The buffers of one
+ * batch are kept between receives, so that an idle UDP service holds one batch and no more.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -187,7 +187,8 @@ static int tx_failed(struct epoll_io *e, struct io_sock *sock, int err, bool *re
 		stats_add(&stats->drop_send_full, sock->dgrams);
 		return (int)sock->dgrams;
 	}
-	/* An ICMP error of an earlier datagram is reported instead of sending this one. Once: then it counts. */
+	/* An ICMP error of an earlier datagram is reported instead of sending this one. Once: then
+	 * it counts. */
 	if (err == ECONNREFUSED && !*refused) {
 		*refused = true;
 		stats_add(&stats->drop_icmp, 1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the epoll backend share: io_epoll.c (sockets, turns, streams) and io_epoll_dgram.c. */
+/* What the parts of the epoll backend share: io_epoll.c (sockets, turns, streams) and
+ * io_epoll_dgram.c. */
 #ifndef SLUICE_IO_EPOLL_PRIV_H
 #define SLUICE_IO_EPOLL_PRIV_H
 
@@ -18,11 +19,10 @@ enum {
 
 /*
  * Readiness is remembered per socket, because an edge is told once:
- *   IN, OUT    the kernel may have something; cleared by EAGAIN (or, on a stream, a short read or write)
- *   HUP        end of stream or error is known: a short read does not clear IN
- * and what the owner wants:
- *   ACCEPT, ACCEPT_ONE, CONNECT, RECV, SHUT, and the close flags.
- * Work is due when the two meet.
+ *   IN, OUT    the kernel may have something; cleared by EAGAIN (or, on a stream, a short read or
+ * write) HUP        end of stream or error is known: a short read does not clear IN and what the
+ * owner wants: ACCEPT, ACCEPT_ONE, CONNECT, RECV, SHUT, and the close flags. Work is due when the
+ * two meet.
  */
 enum {
 	S_IN = 1 << 0,
@@ -37,9 +37,9 @@ enum {
 	S_SEND_FAILED = 1 << 9,
 	S_CLOSE_FLUSH = 1 << 10,
 	S_CLOSE_NOW = 1 << 11,
-	S_RUN = 1 << 12,  /* on the run list */
-	S_WAIT = 1 << 13, /* on the list of those that wait for a buffer */
-	S_DONE = 1 << 14, /* on the list of those with a result to report */
+	S_RUN = 1 << 12,   /* on the run list */
+	S_WAIT = 1 << 13,  /* on the list of those that wait for a buffer */
+	S_DONE = 1 << 14,  /* on the list of those with a result to report */
 	S_DIRTY = 1 << 15, /* on the list of datagram sockets with unsent datagrams */
 	S_PEER = 1 << 16,  /* datagram socket connected to one peer */
 	S_CLOSING = S_CLOSE_FLUSH | S_CLOSE_NOW,
@@ -55,10 +55,10 @@ struct io_sock {
 	uint32_t dgrams; /* in out */
 	int fd;
 	enum io_kind kind;
-	int err; /* of a dial, or of the failed send or flush, until reported */
+	int err;       /* of a dial, or of the failed send or flush, until reported */
 	uint32_t sent; /* bytes not yet reported */
 	struct buf_queue out;
-	TAILQ_ENTRY(io_sock) run; /* run list, or wait list */
+	TAILQ_ENTRY(io_sock) run;               /* run list, or wait list */
 	struct io_sock *next_done, *next_dirty; /* next_done links free slots too */
 	LIST_ENTRY(io_sock) all;
 };
@@ -91,7 +91,8 @@ static inline struct epoll_io *epoll_io_of(struct io *io)
 }
 
 /* Hands the event to the owner, and then what its starters completed at once. */
-void epoll_deliver(struct epoll_io *e, struct io_sock *sock, enum io_op op, int32_t res, struct buf *buf);
+void epoll_deliver(struct epoll_io *e, struct io_sock *sock, enum io_op op, int32_t res,
+		   struct buf *buf);
 /* A receive buffer, or NULL: sock then waits for one to come back. */
 struct buf *epoll_take_buf(struct epoll_io *e, struct io_sock *sock);
 /* Puts sock on the run list. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The epoll backend's work on one socket: accept, connect, and streams. Everything is tried at once, and waited for
- * only after the kernel said that it would block.
+ * The epoll backend's work on one socket: accept, connect, and streams. Everything is tried at
+ * once, and waited for only after the kernel said that it would block.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -104,7 +104,8 @@ static bool stream_recv_once(struct epoll_io *e, struct io_sock *sock, uint32_t 
 			recv_ended(e, sock, n < 0 ? -err : 0);
 		return false;
 	}
-	/* A short read has emptied the socket, unless its end or an error stands behind the data; epoll(7). */
+	/* A short read has emptied the socket, unless its end or an error stands behind the data;
+	 * epoll(7). */
 	if ((size_t)n < MIN(buf_capacity(buf), *budget) && !(sock->flags & S_HUP))
 		sock->flags &= ~(uint32_t)S_IN;
 	buf->len = (uint32_t)n;
@@ -142,9 +143,9 @@ static void listener_accept(struct epoll_io *e, struct io_sock *sock)
 				sock->flags &= ~(uint32_t)S_IN;
 				return;
 			}
-			/* The connection died in the backlog, or the network hiccupped; accept(2). */
-			if (err == EINTR || err == ECONNABORTED || err == EPROTO || err == ENETDOWN ||
-			    err == EHOSTUNREACH || err == ENETUNREACH)
+			/* It died in the backlog, or the network hiccupped; accept(2). */
+			if (err == EINTR || err == ECONNABORTED || err == EPROTO ||
+			    err == ENETDOWN || err == EHOSTUNREACH || err == ENETUNREACH)
 				continue;
 			sock->flags &= ~(uint32_t)(S_ACCEPT | S_ACCEPT_ONE);
 			epoll_deliver(e, sock, IO_ACCEPT, -err, NULL);
@@ -208,4 +209,3 @@ void epoll_run_sock(struct epoll_io *e, struct io_sock *sock)
 	else if (epoll_wants_recv(sock))
 		epoll_dgram_recv(e, sock);
 }
-

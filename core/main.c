@@ -37,7 +37,8 @@ static const struct io_ops *choose_backend(enum opt_backend wanted, char reason[
 
 static int run_server(const struct opt *opt)
 {
-	const struct log log = {.fd = STDERR_FILENO, .level = opt->log_level, .format = opt->log_format};
+	const struct log log = {
+		.fd = STDERR_FILENO, .level = opt->log_level, .format = opt->log_format};
 	char reason[REASON_MAX];
 	const struct io_ops *ops = choose_backend(opt->backend, reason);
 
@@ -64,8 +65,10 @@ static int run_probe(bool json)
 					     .required = uring[i].required,
 					     .found = uring[i].found,
 					     .why = uring[i].why};
-	rows[n++] = (struct probe_row){
-		.group = "xdp", .name = "filter", .since = "5.18", .why = "not in this version of sluice"};
+	rows[n++] = (struct probe_row){.group = "xdp",
+				       .name = "filter",
+				       .since = "5.18",
+				       .why = "not in this version of sluice"};
 	return probe_print(rows, n, ops->name, reason, json);
 }
 

@@ -13,7 +13,8 @@
 
 static int net_open(const struct addr *addr)
 {
-	int type = (addr->kind == ADDR_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
+	int type = (addr->kind == ADDR_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK |
+		   SOCK_CLOEXEC;
 	int fd = socket(addr->sa.sa_family, type, 0);
 
 	return fd < 0 ? -errno : fd;
@@ -54,7 +55,8 @@ static int net_check_free(const struct addr *addr)
 		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (bind(fd, &addr->sa, addr->len))
 		err = -errno;
-	/* With SO_REUSEADDR a bind succeeds beside a bound socket that does not listen; listening tells. */
+	/* With SO_REUSEADDR a bind succeeds beside a bound socket that does not listen; listening
+	 * tells. */
 	else if (addr->kind == ADDR_TCP && listen(fd, 1))
 		err = -errno;
 	close(fd);

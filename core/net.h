@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making sockets: the options every socket of the server gets, in one place. All descriptors made here are
- * non-blocking and close-on-exec.
+ * Making sockets: the options every socket of the server gets, in one place. All descriptors made
+ * here are non-blocking and close-on-exec.
  */
 #ifndef SLUICE_NET_H
 #define SLUICE_NET_H
@@ -13,14 +13,15 @@
 #include "buf.h"
 
 enum {
-	NET_CMSG_MAX = 64,		    /* room for one in_pktinfo or in6_pktinfo, aligned */
+	NET_CMSG_MAX = 64,                /* room for one in_pktinfo or in6_pktinfo, aligned */
 	NET_DGRAM_BUFFER_BYTES = 4 << 20, /* receive buffer asked for on UDP sockets */
 };
 
 /*
- * A bound (UDP) or listening (TCP, unix) socket. With shared, SO_REUSEPORT is set; the port is first checked to be
- * free, because another process of the same user could otherwise share it unnoticed: pass first for the first
- * socket of a group. A unix path left behind by a process that is gone is replaced. Returns the descriptor or -errno.
+ * A bound (UDP) or listening (TCP, unix) socket. With shared, SO_REUSEPORT is set; the port is
+ * first checked to be free, because another process of the same user could otherwise share it
+ * unnoticed: pass first for the first socket of a group. A unix path left behind by a process that
+ * is gone is replaced. Returns the descriptor or -errno.
  */
 int net_listen(const struct addr *addr, bool shared, bool first, int backlog);
 
@@ -41,11 +42,12 @@ uint32_t net_dgram_drops(int fd);
 
 struct msghdr;
 
-/* Fills meta->local (and ifindex) from the IP_PKTINFO or IPV6_PKTINFO of a received message; family 0 without. */
+/* Fills meta->local (and ifindex) from the IP_PKTINFO or IPV6_PKTINFO of a received message; family
+ * 0 without. */
 void net_cmsg_read(struct msghdr *msg, struct dgram_meta *meta);
 
-/* Writes meta->local as the source address into control (NET_CMSG_MAX bytes, aligned as cmsghdr). Returns the bytes
- * used, 0 when local is not known. */
+/* Writes meta->local as the source address into control (NET_CMSG_MAX bytes, aligned as cmsghdr).
+ * Returns the bytes used, 0 when local is not known. */
 uint32_t net_cmsg_write(void *control, const struct dgram_meta *meta);
 
 #endif

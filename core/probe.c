@@ -72,7 +72,9 @@ static json_t *limits_json(void)
 	json_object_set_new(limits, "descriptors_hard", json_integer((json_int_t)hard));
 	for (size_t i = 0; i < ARRAY_SIZE(sysctls); i++)
 		json_object_set_new(limits, sysctls[i].name,
-				    read_line(sysctls[i].path, line, sizeof(line)) ? json_string(line) : json_null());
+				    read_line(sysctls[i].path, line, sizeof(line))
+					    ? json_string(line)
+					    : json_null());
 	return limits;
 }
 
@@ -90,8 +92,8 @@ static json_t *row_json(const struct probe_row *row)
 	return json;
 }
 
-static int print_json(const struct utsname *uts, const struct probe_row *rows, size_t n, const char *backend,
-		      const char *reason)
+static int print_json(const struct utsname *uts, const struct probe_row *rows, size_t n,
+		      const char *backend, const char *reason)
 {
 	json_t *root = json_object(), *features = json_array(), *chosen = json_object();
 	int err;
@@ -122,13 +124,15 @@ static void print_rows(const struct probe_row *rows, size_t n)
 			printf("\n%s\n", group);
 		}
 		printf("  %-18s %-5s %-8s %s%s%s\n", rows[i].name, rows[i].found ? "yes" : "no",
-		       rows[i].required ? "required" : "optional", "since Linux ", rows[i].since, "");
+		       rows[i].required ? "required" : "optional", "since Linux ", rows[i].since,
+		       "");
 		if (!rows[i].found)
 			printf("  %-18s       %s\n", "", rows[i].why);
 	}
 }
 
-int probe_print(const struct probe_row *rows, size_t n, const char *backend, const char *reason, bool json)
+int probe_print(const struct probe_row *rows, size_t n, const char *backend, const char *reason,
+		bool json)
 {
 	unsigned long long soft, hard;
 	struct utsname uts;
@@ -143,7 +147,8 @@ int probe_print(const struct probe_row *rows, size_t n, const char *backend, con
 	printf("  %-26s %llu (can be raised to %llu)\n", "descriptors", soft, hard);
 	for (size_t i = 0; i < ARRAY_SIZE(sysctls); i++)
 		printf("  %-26s %s\n", sysctls[i].name,
-		       read_line(sysctls[i].path, line, sizeof(line)) ? line : "not on this kernel");
+		       read_line(sysctls[i].path, line, sizeof(line)) ? line
+								      : "not on this kernel");
 	print_rows(rows, n);
 	printf("\n-b auto chooses %s: %s\n", backend, reason);
 	return ferror(stdout) || fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -14,8 +14,9 @@ struct probe_row {
 	const char *why; /* when not found */
 };
 
-/* Prints the report on standard output: kernel, limits, rows, and the backend that auto chooses with the reason.
- * Returns the exit status. */
-int probe_print(const struct probe_row *rows, size_t n, const char *backend, const char *reason, bool json);
+/* Prints the report on standard output: kernel, limits, rows, and the backend that auto chooses
+ * with the reason. Returns the exit status. */
+int probe_print(const struct probe_row *rows, size_t n, const char *backend, const char *reason,
+		bool json);
 
 #endif

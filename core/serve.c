@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns the server between its options and its summary. Everything is made before the first worker starts, so that a
- * wrong address or a port in use ends with one line and nothing half started. */
+/* Owns the server between its options and its summary. Everything is made before the first worker
+ * starts, so that a wrong address or a port in use ends with one line and nothing half started. */
 #include "serve.h"
 
 #include <errno.h>
@@ -20,7 +20,8 @@
 
 enum {
 	EXIT_USAGE = 2,
-	DESCRIPTORS_KEPT = 64, /* for what is not a connection: standard streams, backends, the resolver */
+	DESCRIPTORS_KEPT =
+		64, /* for what is not a connection: standard streams, backends, the resolver */
 	DESCRIPTORS_PER_WORKER = 8,
 	CONNS_MAX = 1 << 20,
 	LOCAL_MAX = 256,
@@ -56,6 +57,16 @@ static int fail(const struct serving *s, int status, const char *format, ...)
 
 /* ---- addresses ---- */
 
+static int resolve_failed(const struct serving *s, const char *option, const struct addr_spec *spec,
+			  const char *why)
+{
+	static const char *const kinds[] = {
+		[ADDR_TCP] = "tcp", [ADDR_UDP] = "udp", [ADDR_UNIX] = "unix"};
+
+	return fail(s, EXIT_FAILURE, "%s %s:%s:%u: %s", option, kinds[spec->kind], spec->host,
+		    spec->port, why);
+}
+
 static int resolve_targets(struct serving *s)
 {
 	const struct opt *opt = s->opt;
@@ -66,10 +77,11 @@ static int resolve_targets(struct serving *s)
 		uint32_t *count = udp ? &n_udp : &n;
 		struct addr *to = (udp ? s->udp_targets : s->targets) + *count;
 		const char *why;
-		int found = addr_resolve(&opt->target[i], to, (int)(CONN_TARGETS_MAX - *count), &why);
+		int found =
+			addr_resolve(&opt->target[i], to, (int)(CONN_TARGETS_MAX - *count), &why);
 
 		if (found < 0)
-			return fail(s, EXIT_FAILURE, "-t %s: %s", opt->target[i].host, why);
+			return resolve_failed(s, "-t", &opt->target[i], why);
 		*count += (uint32_t)found;
 		if (*count == CONN_TARGETS_MAX)
 			break;
@@ -92,10 +104,12 @@ static int resolve_listeners(struct serving *s)
 		int found;
 
 		if (!room)
-			return fail(s, EXIT_USAGE, "-l: more than %d addresses to listen on", WORKER_LISTENERS_MAX);
-		found = addr_resolve(&opt->listen[i], server->listen + server->n_listen, room, &why);
+			return fail(s, EXIT_USAGE, "-l: more than %d addresses to listen on",
+				    WORKER_LISTENERS_MAX);
+		found = addr_resolve(&opt->listen[i], server->listen + server->n_listen, room,
+				     &why);
 		if (found < 0)
-			return fail(s, EXIT_FAILURE, "-l %s: %s", opt->listen[i].host, why);
+			return resolve_failed(s, "-l", &opt->listen[i], why);
 		server->n_listen += (uint32_t)found;
 	}
 	return 0;
@@ -123,13 +137,15 @@ static bool listens_on(const struct server *server, bool udp)
 	return false;
 }
 
-/* Shares the descriptors out among connections and sessions, or checks that what was asked for fits. */
+/* Shares the descriptors out among connections and sessions, or checks that what was asked for
+ * fits. */
 static int set_limits(struct serving *s)
 {
 	const struct opt *opt = s->opt;
 	struct server *server = &s->server;
 	uint64_t limit = raise_descriptor_limit();
-	uint64_t kept = DESCRIPTORS_KEPT + server->workers * (DESCRIPTORS_PER_WORKER + server->n_listen);
+	uint64_t kept =
+		DESCRIPTORS_KEPT + server->workers * (DESCRIPTORS_PER_WORKER + server->n_listen);
 	uint64_t each = opt->command == OPT_RELAY ? 2 : 1, left = limit > kept ? limit - kept : 0;
 	uint64_t sessions = 0, conns = 0;
 
@@ -144,20 +160,24 @@ static int set_limits(struct serving *s)
 	if (!opt->max_sessions)
 		sessions = MIN(sessions, (uint64_t)CONNS_MAX);
 	if (conns * each + sessions > left || (!conns && listens_on(server, false)))
-		return fail(s, EXIT_FAILURE,
-			    "--max-conns %llu and --max-sessions %llu need %llu descriptors, but the limit is %llu; "
-			    "raise it (ulimit -n) or ask for fewer",
-			    (unsigned long long)conns, (unsigned long long)sessions,
-			    (unsigned long long)(conns * each + sessions + kept), (unsigned long long)limit);
+		return fail(
+			s, EXIT_FAILURE,
+			"--max-conns %llu and --max-sessions %llu need %llu descriptors, but the "
+			"limit is %llu; "
+			"raise it (ulimit -n) or ask for fewer",
+			(unsigned long long)conns, (unsigned long long)sessions,
+			(unsigned long long)(conns * each + sessions + kept),
+			(unsigned long long)limit);
 	server->conn_conf.conns_max = (uint32_t)conns;
 	server->udp_conf.sessions_max = (uint32_t)sessions;
 	atomic_store(&server->limit.left, (int64_t)conns);
+	atomic_store(&server->session_limit.left, (int64_t)sessions);
 	server->io_conf.socks_max = (uint32_t)(conns * each + sessions + server->n_listen);
 	server->io_conf.buffer_bytes = opt->buffer_memory ? opt->buffer_memory / server->workers
 							  : BUFFER_BYTES_PER_WORKER;
 	if (server->io_conf.buffer_bytes < BUFFER_BYTES_MIN)
-		return fail(s, EXIT_USAGE, "--buffer-memory: %u workers need at least %uM together", server->workers,
-			    server->workers * (BUFFER_BYTES_MIN >> 20));
+		return fail(s, EXIT_USAGE, "--buffer-memory: %u workers need at least %uM together",
+			    server->workers, server->workers * (BUFFER_BYTES_MIN >> 20));
 	return 0;
 }
 
@@ -168,12 +188,15 @@ static const char *bind_remedy(int err, const struct addr *addr)
 	switch (err) {
 	case -EADDRINUSE:
 		return addr->kind == ADDR_UNIX
-			       ? "; another program listens there, or the file is not a socket: remove it or pick another path"
-			       : "; stop the program that has it (ss -lntup tells which), or pick another port (0 picks one)";
+			       ? "; another program listens there, or the file is not a "
+				 "socket: remove it or pick another path"
+			       : "; stop the program that has it (ss -lntup tells which), or "
+				 "pick another port (0 picks one)";
 	case -EACCES:
 	case -EPERM:
-		return addr->kind == ADDR_UNIX ? "; the directory must be writable"
-					       : "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
+		return addr->kind == ADDR_UNIX
+			       ? "; the directory must be writable"
+			       : "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
 	case -EADDRNOTAVAIL:
 		return "; no interface of this host has that address (ip addr lists them)";
 	case -EAFNOSUPPORT:
@@ -204,8 +227,8 @@ static int open_listener(struct serving *s, uint32_t index)
 		if (err >= 0 && w == 0 && addr->kind != ADDR_UNIX)
 			err = net_local_addr(fd, addr->kind, addr);
 		if (err < 0)
-			return fail(s, EXIT_FAILURE, "-l %s: %s%s", addr_format(addr, text), strerror(-err),
-				    bind_remedy(err, addr));
+			return fail(s, EXIT_FAILURE, "-l %s: %s%s", addr_format(addr, text),
+				    strerror(-err), bind_remedy(err, addr));
 		s->fds[w][index] = fd;
 	}
 	return 0;
@@ -304,25 +327,24 @@ static int start_workers(struct serving *s)
 
 		worker->server = server;
 		worker->limit = &server->limit;
+		worker->session_limit = &server->session_limit;
 		worker->index = i;
 		worker->cpu = s->opt->n_cpus ? cpu_nth(&s->opt->cpus, i) : -1;
 		worker->fds = s->fds[i];
 		worker->started = &started;
 		err = worker_start(worker);
-		if (err) {
-			log_write(s->log, LOG_ERROR, "worker %u: %s; raise ulimit -u or ask for fewer (-w)", i,
-				  strerror(-err));
-			exit(EXIT_FAILURE);
-		}
+		if (err)
+			return fail(s, EXIT_FAILURE,
+				    "worker %u: %s; raise ulimit -u or ask for fewer (-w)", i,
+				    strerror(-err));
 		while (sem_wait(&started) && errno == EINTR)
 			;
-		if (worker->err) {
-			log_write(s->log, LOG_ERROR,
-				  "worker %u cannot start its %s backend: %s; lower --max-conns, --buffer-memory or -w, "
-				  "or raise ulimit -n",
-				  i, server->ops->name, strerror(-worker->err));
-			exit(EXIT_FAILURE);
-		}
+		if (worker->err)
+			return fail(s, EXIT_FAILURE,
+				    "worker %u cannot start its %s backend: %s; lower --max-conns, "
+				    "--buffer-memory or "
+				    "-w, or raise ulimit -n",
+				    i, server->ops->name, strerror(-worker->err));
 	}
 	sem_destroy(&started);
 	return 0;
@@ -349,8 +371,9 @@ static void print_listeners(const struct serving *s)
 	char text[ADDR_TEXT_MAX];
 
 	for (uint32_t i = 0; i < s->server.n_listen; i++)
-		printf("listening %s backend=%s workers=%u\n", addr_format(&s->server.listen[i], text),
-		       s->server.ops->name, s->server.workers);
+		printf("listening %s backend=%s workers=%u\n",
+		       addr_format(&s->server.listen[i], text), s->server.ops->name,
+		       s->server.workers);
 	printf("ready\n");
 	fflush(stdout);
 }
@@ -390,7 +413,8 @@ static int run(struct serving *s, const sigset_t *signals)
 		}
 		if (signo != SIGINT && signo != SIGTERM && signo != SIGUSR2)
 			continue;
-		/* SIGUSR2: a worker has ended. Asked to, it is counted above; by itself, the others follow. */
+		/* SIGUSR2: a worker has ended. Asked to, it is counted above; by itself, the others
+		 * follow. */
 		if (signo == SIGUSR2 && stopping)
 			continue;
 		if (stopping) {
@@ -452,8 +476,9 @@ int serve(const struct opt *opt, const struct io_ops *ops, const struct log *log
 		print_listeners(&s);
 		status = run(&s, &signals);
 		print_counters(&s, true);
+		free(s.workers);
 	}
+	/* Workers that had started when a later one failed still run: they end with the process. */
 	close_listeners(&s);
-	free(s.workers);
 	return status;
 }

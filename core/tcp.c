@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the state of a connection between tcp_start and its last close event. Invariant: side->queued is what the
- * backend still has to send towards side, and the source of side is stopped while that is above the mark.
+ * Owns the state of a connection between tcp_start and its last close event. Invariant:
+ * side->queued is what the backend still has to send towards side, and the source of side is
+ * stopped while that is above the mark.
  */
 #include "tcp.h"
 
@@ -135,7 +136,8 @@ void tcp_connect_timeout(struct conn *conn)
 
 /* ---- moving bytes ---- */
 
-/* All that side had to say is here: pass the end on, or end the connection if the other way has ended as well. */
+/* All that side had to say is here: pass the end on, or end the connection if the other way has
+ * ended as well. */
 static void tcp_ended(struct conn *conn, struct conn_side *side)
 {
 	struct conn_side *to = side_other(conn, side);

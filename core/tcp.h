@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stream connection does with its bytes: echo, discard and relay over io.h. No system calls here.
+ * What a stream connection does with its bytes: echo, discard and relay over io.h. No system calls
+ * here.
  *
- * Half-close is kept: a side's end (RFC 9293 section 3.6) is passed on behind its last byte, and the other direction
- * goes on. A reset or a transport error on one side resets the other at once.
+ * Half-close is kept: a side's end (RFC 9293 section 3.6) is passed on behind its last byte, and
+ * the other direction goes on. A reset or a transport error on one side resets the other at once.
  */
 #ifndef SLUICE_TCP_H
 #define SLUICE_TCP_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns the sessions. Invariant: a session is in its bucket and on the live list until it is told to close, and on
- * the live list alone until its close event. */
+/* Owns the sessions. Invariant: a session is in its bucket and on the live list until it is told to
+ * close, and on the live list alone until its close event. */
 #include "udp.h"
 
 #include <assert.h>
@@ -34,9 +34,14 @@ struct udp_session {
 };
 
 int udp_mgr_init(struct udp_mgr *mgr, struct io *io, struct timer_wheel *wheel, struct stats *stats,
-		 const struct udp_conf *conf, uint64_t hash_seed)
+		 const struct udp_conf *conf, struct conn_limit *limit, uint64_t hash_seed)
 {
-	struct udp_mgr m = {.io = io, .wheel = wheel, .stats = stats, .conf = conf, .hash_seed = hash_seed};
+	struct udp_mgr m = {.io = io,
+			    .wheel = wheel,
+			    .stats = stats,
+			    .conf = conf,
+			    .limit = limit,
+			    .hash_seed = hash_seed};
 	size_t slots_bytes = MAX(conf->sessions_max, 1u) * sizeof(*m.slots);
 
 	m.buckets_n = 64;
@@ -98,7 +103,8 @@ static bool is_own(const struct udp_conf *conf, const struct dgram_meta *meta)
 
 		if (addr_port(own) != port || own->sa.sa_family != meta->peer.sa.sa_family)
 			continue;
-		if (addr_is_wildcard(own) ? is_this_host(conf, meta) : same_host(&meta->peer, &own->inet))
+		if (addr_is_wildcard(own) ? is_this_host(conf, meta)
+					  : same_host(&meta->peer, &own->inet))
 			return true;
 	}
 	return false;
@@ -109,9 +115,9 @@ bool udp_would_reflect(const struct udp_conf *conf, const struct dgram_meta *met
 	if (meta->group)
 		return true;
 	switch (addr_inet_port(&meta->peer)) {
-	case 0:	 /* cannot be answered */
-	case 7:	 /* echo, RFC 862 */
-	case 9:	 /* discard, RFC 863 */
+	case 0:  /* cannot be answered */
+	case 7:  /* echo, RFC 862 */
+	case 9:  /* discard, RFC 863 */
 	case 13: /* daytime, RFC 867 */
 	case 17: /* quote of the day, RFC 865 */
 	case 19: /* character generator, RFC 864 */
@@ -130,7 +136,8 @@ static void key_host(uint8_t out[16], const union addr_inet *addr)
 		memcpy(out, &addr->v6.sin6_addr, sizeof(addr->v6.sin6_addr));
 }
 
-static struct session_key key_make(const struct udp_listener *listener, const struct dgram_meta *meta)
+static struct session_key key_make(const struct udp_listener *listener,
+				   const struct dgram_meta *meta)
 {
 	struct session_key key;
 
@@ -187,6 +194,7 @@ static void session_put(struct udp_session *session)
 	LIST_REMOVE(session, list);
 	LIST_INSERT_HEAD(&mgr->free, session, list);
 	mgr->live_n--;
+	conn_release(mgr->limit);
 }
 
 /* An answer from upstream goes back to the client. */
@@ -234,12 +242,14 @@ static struct udp_session *slot_take(struct udp_mgr *mgr)
 {
 	struct udp_session *session = LIST_FIRST(&mgr->free);
 
+	if (!conn_reserve(mgr->limit))
+		return NULL;
+	/* The limit counts what all workers hold, so there is a slot. */
 	if (session)
 		LIST_REMOVE(session, list);
-	else if (mgr->slots_used < mgr->conf->sessions_max)
-		session = &mgr->slots[mgr->slots_used++];
 	else
-		return NULL;
+		session = &mgr->slots[mgr->slots_used++];
+	assert(mgr->slots_used <= mgr->conf->sessions_max);
 	memset(session, 0, sizeof(*session));
 	session->mgr = mgr;
 	LIST_INSERT_HEAD(&mgr->live, session, list);
@@ -247,7 +257,8 @@ static struct udp_session *slot_take(struct udp_mgr *mgr)
 	return session;
 }
 
-static struct udp_session *session_open(struct udp_listener *listener, const struct session_key *key,
+static struct udp_session *session_open(struct udp_listener *listener,
+					const struct session_key *key,
 					const struct dgram_meta *meta)
 {
 	struct udp_mgr *mgr = listener->mgr;
@@ -255,7 +266,9 @@ static struct udp_session *session_open(struct udp_listener *listener, const str
 	struct udp_session *session = mgr->draining ? NULL : slot_take(mgr);
 
 	if (!session) {
-		stats_add(mgr->draining ? &mgr->stats->drop_draining : &mgr->stats->drop_session_limit, 1);
+		stats_add(mgr->draining ? &mgr->stats->drop_draining
+					: &mgr->stats->drop_session_limit,
+			  1);
 		return NULL;
 	}
 	session->handler.event = session_event;
@@ -336,7 +349,8 @@ static void listener_event(struct io_handler *handler, const struct io_event *ev
 
 int udp_listen(struct udp_mgr *mgr, struct udp_listener *listener, uint32_t index, int fd)
 {
-	*listener = (struct udp_listener){.handler.event = listener_event, .mgr = mgr, .index = index};
+	*listener =
+		(struct udp_listener){.handler.event = listener_event, .mgr = mgr, .index = index};
 	listener->sock = mgr->io->ops->attach(mgr->io, fd, IO_DGRAM, &listener->handler);
 	if (!listener->sock)
 		return -ENOBUFS;

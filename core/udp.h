@@ -2,8 +2,9 @@
 /*
  * What datagrams do: echo, discard, and relay with a session per client. No system calls here.
  *
- * A session is one client address and port (and the local address it asked) with an upstream socket of its own, so
- * that replies find their way back. Sessions end when idle. Nothing here queues: UDP loses, and what is lost is counted.
+ * A session is one client address and port (and the local address it asked) with an upstream socket
+ * of its own, so that replies find their way back. Sessions end when idle. Nothing here queues: UDP
+ * loses, and what is lost is counted.
  */
 #ifndef SLUICE_UDP_H
 #define SLUICE_UDP_H
@@ -11,7 +12,8 @@
 #include "conn.h"
 
 enum {
-	UDP_IDLE_DEFAULT_S = 60, /* RFC 4787 REQ-5 asks NATs for 120 s at least; proxies commonly use 60 */
+	UDP_IDLE_DEFAULT_S =
+		60, /* RFC 4787 REQ-5 asks NATs for 120 s at least; proxies commonly use 60 */
 	UDP_OWN_MAX = 64,
 };
 
@@ -35,6 +37,7 @@ struct udp_mgr {
 	struct timer_wheel *wheel;
 	struct stats *stats;
 	const struct udp_conf *conf;
+	struct conn_limit *limit; /* sessions of all workers together */
 	uint64_t hash_seed;
 	struct udp_session *slots;
 	size_t slots_bytes;
@@ -50,18 +53,19 @@ struct udp_listener {
 	struct io_handler handler;
 	struct udp_mgr *mgr;
 	struct io_sock *sock; /* NULL once closed */
-	uint32_t index;	      /* tells the listeners of one worker apart */
+	uint32_t index;       /* tells the listeners of one worker apart */
 };
 
 /* hash_seed must be unpredictable: clients choose the keys. 0 or -ENOMEM. */
 int udp_mgr_init(struct udp_mgr *mgr, struct io *io, struct timer_wheel *wheel, struct stats *stats,
-		 const struct udp_conf *conf, uint64_t hash_seed);
+		 const struct udp_conf *conf, struct conn_limit *limit, uint64_t hash_seed);
 void udp_mgr_free(struct udp_mgr *mgr);
 
 /* Serves a bound socket. 0, or -ENOBUFS: fd stays the caller's then. */
 int udp_listen(struct udp_mgr *mgr, struct udp_listener *listener, uint32_t index, int fd);
 
-/* True when answering a datagram from peer, asked at meta's address, could start a loop or hit a third party. */
+/* True when answering a datagram from peer, asked at meta's address, could start a loop or hit a
+ * third party. */
 bool udp_would_reflect(const struct udp_conf *conf, const struct dgram_meta *meta);
 
 /* From now on only the sessions there are go on. */

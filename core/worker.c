@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns one thread and all that runs in it. Invariant: a listener that does not accept is either closed, or looked at
- * again after each turn and at each tick. */
+/* Owns one thread and all that runs in it. Invariant: a listener that does not accept is either
+ * closed, or looked at again after each turn and at each tick. */
 #include "worker.h"
 
 #include <errno.h>
@@ -15,14 +15,15 @@
 enum {
 	TICK_NS = 100 * 1000 * 1000,
 	RETRY_NS = 100 * 1000 * 1000, /* out of descriptors: when accepting is tried again */
-	TRIM_BUFFERS = 64,	      /* given back to the kernel a tick, at most */
+	TRIM_BUFFERS = 64,            /* given back to the kernel a tick, at most */
 };
 
 /* ---- accepting ---- */
 
 /*
- * Far from --max-conns a listener accepts freely, and may deliver a backlog's worth after it is stopped. Near the
- * limit each accept is reserved before it is asked for, so that the limit is never passed.
+ * Far from --max-conns a listener accepts freely, and may deliver a backlog's worth after it is
+ * stopped. Near the limit each accept is reserved before it is asked for, so that the limit is
+ * never passed.
  */
 static bool is_near_limit(const struct worker *worker)
 {
@@ -64,7 +65,8 @@ static void listener_arm(struct listener *listener)
 		return;
 	}
 	if (worker->paused_max)
-		log_write(worker->server->log, LOG_INFO, "worker %u: accepting again", worker->index);
+		log_write(worker->server->log, LOG_INFO, "worker %u: accepting again",
+			  worker->index);
 	worker->paused_max = false;
 	listener->one = true;
 	io->ops->accept_start(io, listener->sock, false);
@@ -84,9 +86,11 @@ static void out_of_descriptors(struct worker *worker, int err)
 	if (said)
 		return;
 	stats_add(&worker->stats.pause_descriptors, 1);
-	log_write(worker->server->log, LOG_WARN,
-		  "worker %u: %s; accepting paused, tried again until there is one (raise ulimit -n, or lower --max-conns)",
-		  worker->index, strerror(-err));
+	log_write(
+		worker->server->log, LOG_WARN,
+		"worker %u: %s; accepting paused, tried again until there is one (raise ulimit -n, "
+		"or lower --max-conns)",
+		worker->index, strerror(-err));
 }
 
 static void listener_pause(struct listener *listener)
@@ -164,7 +168,8 @@ static void resume_accepting(struct worker *worker)
 	if (worker->retry_ns) {
 		if (worker->io->now_ns < worker->retry_ns)
 			return;
-		/* Should it fail again, this is told once more: at most ten times a second it is tried. */
+		/* Should it fail again, this is told once more: at most ten times a second it is
+		 * tried. */
 		worker->retry_ns = 0;
 	}
 	arm_all(worker);
@@ -190,7 +195,8 @@ static void close_udp_listeners(struct worker *worker)
 	count_udp_drops(worker);
 	for (uint32_t i = 0; i < worker->server->n_listen; i++)
 		if (worker->udp_listeners[i].sock)
-			worker->io->ops->close(worker->io, worker->udp_listeners[i].sock, IO_CLOSE_NOW);
+			worker->io->ops->close(worker->io, worker->udp_listeners[i].sock,
+					       IO_CLOSE_NOW);
 }
 
 static uint64_t activity_now(const struct worker *worker)
@@ -224,7 +230,8 @@ static void tick_fired(struct timer *timer)
 	/* What the datagram sockets held when the signal came has been served by now. */
 	if (worker->draining && !worker->udp.live_n)
 		close_udp_listeners(worker);
-	if (worker->draining || worker->io->starved || is_paused(worker) || activity != worker->activity)
+	if (worker->draining || worker->io->starved || is_paused(worker) ||
+	    activity != worker->activity)
 		tick_start(worker);
 	worker->activity = activity;
 }
@@ -239,8 +246,8 @@ static void drain_timeout(struct timer *timer)
 	worker->cut = true;
 	if (conns || sessions)
 		log_write(worker->server->log, LOG_WARN,
-			  "worker %u: drain timeout, %u connections and %u UDP sessions cut", worker->index,
-			  conns, sessions);
+			  "worker %u: drain timeout, %u connections and %u UDP sessions cut",
+			  worker->index, conns, sessions);
 }
 
 static void drain_start(struct worker *worker)
@@ -331,11 +338,12 @@ static int worker_setup(struct worker *worker)
 	timer_wheel_init(&worker->wheel, worker->io->now_ns);
 	worker->tick.fire = tick_fired;
 	worker->drain_timer.fire = drain_timeout;
-	err = conn_mgr_init(&worker->conns, worker->io, &worker->wheel, &worker->stats, &server->conn_conf,
-			    worker->limit);
+	err = conn_mgr_init(&worker->conns, worker->io, &worker->wheel, &worker->stats,
+			    &server->conn_conf, worker->limit);
 	if (err)
 		return err;
-	err = udp_mgr_init(&worker->udp, worker->io, &worker->wheel, &worker->stats, &server->udp_conf,
+	err = udp_mgr_init(&worker->udp, worker->io, &worker->wheel, &worker->stats,
+			   &server->udp_conf, worker->session_limit,
 			   server->hash_seed + worker->index);
 	if (err)
 		return err;
@@ -362,8 +370,9 @@ static void *worker_main(void *arg)
 		CPU_ZERO(&set);
 		CPU_SET(worker->cpu, &set);
 		if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set))
-			log_write(worker->server->log, LOG_WARN, "worker %u: cannot be pinned to CPU %d",
-				  worker->index, worker->cpu);
+			log_write(worker->server->log, LOG_WARN,
+				  "worker %u: cannot be pinned to CPU %d", worker->index,
+				  worker->cpu);
 	}
 	worker->err = worker_setup(worker);
 	sem_post(worker->started);

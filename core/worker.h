@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One thread with everything it needs: its listeners, backend, timers, connections and counters. Workers share nothing
- * on the data path; struct server is fixed while they run, but for the connection limit.
+ * One thread with everything it needs: its listeners, backend, timers, connections and counters.
+ * Workers share nothing on the data path; struct server is fixed while they run, but for the two
+ * limits.
  */
 #ifndef SLUICE_WORKER_H
 #define SLUICE_WORKER_H
@@ -24,7 +25,7 @@ struct server {
 	const struct log *log;
 	struct conn_conf conn_conf;
 	struct udp_conf udp_conf;
-	struct conn_limit limit;
+	struct conn_limit limit, session_limit;
 	struct addr listen[WORKER_LISTENERS_MAX]; /* as bound: with the port that the kernel picked */
 	uint32_t n_listen;
 	uint32_t workers;
@@ -42,20 +43,20 @@ struct listener {
 	struct io_handler handler;
 	struct worker *worker;
 	struct io_sock *sock; /* NULL once closed */
-	bool many, one;	      /* how it accepts now; both false: paused */
+	bool many, one;       /* how it accepts now; both false: paused */
 };
 
 struct worker {
 	const struct server *server;
-	struct conn_limit *limit;
+	struct conn_limit *limit, *session_limit;
 	uint32_t index;
-	int cpu;	   /* to pin to, or -1 */
-	int *fds;	   /* bound sockets, one per server->listen; owned until attached */
+	int cpu;  /* to pin to, or -1 */
+	int *fds; /* bound sockets, one per server->listen; owned until attached */
 	pthread_t thread;
-	sem_t *started;	   /* posted once, with err set */
-	int err;	   /* 0, or -errno: why it could not start, or why it ended */
-	_Atomic int stop;  /* enum worker_stop */
-	_Atomic bool ended; /* set last, before SIGUSR2 goes to the main thread; err is final then */
+	sem_t *started;     /* posted once, with err set */
+	int err;            /* 0, or -errno: why it could not start, or why it ended */
+	_Atomic int stop;   /* enum worker_stop */
+	_Atomic bool ended; /* set last, before SIGUSR2 goes to the main thread */
 	struct stats stats;
 
 	pthread_mutex_t wake_lock; /* keeps io alive while another thread wakes it */

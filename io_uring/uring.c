@@ -2,11 +2,13 @@
 /*
  * The io_uring backend: the ring, its sockets and its turns.
  *
- * A turn submits everything that was started since the last one and waits, in one system call. Sends are first tried:
- * executed while submitting, they either take all bytes, and then make no completion, or say at once that they did not,
- * and then wait in the kernel. So the wake-up of an echo is the next request, not its own answer's completion.
+ * A turn submits everything that was started since the last one and waits, in one system call.
+ * Sends are first tried: executed while submitting, they either take all bytes, and then make no
+ * completion, or say at once that they did not, and then wait in the kernel. So the wake-up of an
+ * echo is the next request, not its own answer's completion.
  *
- * Invariant: a slot is free only when the kernel holds no request that names it (inflight is 0, no try is open).
+ * Invariant: a slot is free only when the kernel holds no request that names it (inflight is 0, no
+ * try is open).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -79,7 +81,7 @@ static void uring_recycle(struct io *io, struct buf *chain)
 
 /* ---- turns ---- */
 
-/* Sends first, then receives: the answer to what is sent here may be there when the receive looks. */
+/* Sends first: the answer to what is sent here may be there when the receive looks. */
 static void flush_dirty(struct uring_io *u)
 {
 	struct io_sock *list = u->dirty, *sock;
@@ -112,14 +114,16 @@ static int enter(struct uring_io *u, int64_t timeout_ns)
 	struct __kernel_timespec ts;
 	struct io_uring_cqe *cqe;
 
-	if (u->eager || u->done || u->dirty || io_uring_cq_ready(&u->ring) || (u->io.starved && u->tries))
+	if (u->eager || u->done || u->dirty || io_uring_cq_ready(&u->ring) ||
+	    (u->io.starved && u->tries))
 		timeout_ns = 0;
 	u->eager = false;
 	if (timeout_ns == 0)
 		return io_uring_submit_and_get_events(&u->ring);
 	if (timeout_ns < 0)
 		return io_uring_submit_and_wait(&u->ring, 1);
-	ts = (struct __kernel_timespec){.tv_sec = timeout_ns / NS_PER_S, .tv_nsec = timeout_ns % NS_PER_S};
+	ts = (struct __kernel_timespec){.tv_sec = timeout_ns / NS_PER_S,
+					.tv_nsec = timeout_ns % NS_PER_S};
 	return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
 }
 
@@ -141,18 +145,20 @@ static struct io_sock *tag_sock(struct uring_io *u, uint64_t user_data)
 {
 	uint32_t index = (uint32_t)(user_data >> 24) & (URING_SOCKS_MAX - 1);
 
-	if (index >= u->socks_n || u->socks[index].gen != (uint16_t)(user_data >> 48) || !u->socks[index].owner)
+	if (index >= u->socks_n || u->socks[index].gen != (uint16_t)(user_data >> 48) ||
+	    !u->socks[index].owner)
 		return NULL;
 	return &u->socks[index];
 }
 
-/* Failed tries stand among the completions; they are told apart before anything else is believed. */
+/* Failed tries stand among the completions; they are found before anything else is believed. */
 static void scan_tries(struct uring_io *u)
 {
 	struct io_uring_cqe *cqe;
 	unsigned head;
 
-	io_uring_for_each_cqe(&u->ring, head, cqe) {
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
 		uint32_t tag = cqe->user_data & 0xff;
 		struct io_sock *sock;
 
@@ -276,7 +282,8 @@ static int ring_try(struct uring_io *u, uint32_t flags)
 
 	do {
 		memset(&params, 0, sizeof(params));
-		params.flags = flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
+		params.flags = flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP |
+			       IORING_SETUP_CQSIZE;
 		params.cq_entries = entries * (URING_CQ_ENTRIES / URING_SQ_ENTRIES);
 		err = io_uring_queue_init_params(entries, &u->ring, &params);
 		entries /= 2;
@@ -290,8 +297,8 @@ static int ring_open(struct uring_io *u, uint32_t off)
 	static const struct {
 		uint32_t feature, flags;
 	} ladder[] = {
-		{URING_DEFER_TASKRUN,
-		 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG},
+		{URING_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+					      IORING_SETUP_TASKRUN_FLAG},
 		{URING_COOP_TASKRUN, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG},
 		{0, 0},
 	};
@@ -340,7 +347,8 @@ static void uring_free(struct io *io)
 static void layouts_init(struct uring_io *u)
 {
 	u->recv_any = (struct msghdr){.msg_namelen = sizeof(union addr_inet)};
-	u->recv_pktinfo = (struct msghdr){.msg_namelen = sizeof(union addr_inet), .msg_controllen = NET_CMSG_MAX};
+	u->recv_pktinfo = (struct msghdr){.msg_namelen = sizeof(union addr_inet),
+					  .msg_controllen = NET_CMSG_MAX};
 	u->recv_peer = (struct msghdr){0};
 }
 

@@ -14,10 +14,10 @@ extern const struct io_ops io_uring_ops;
 
 /* Optional kernel features: bits of io_conf.features_off. Each is probed when the backend opens. */
 enum {
-	URING_DEFER_TASKRUN = 1 << 0,  /* 6.1: completions run only when we wait */
-	URING_COOP_TASKRUN = 1 << 1,   /* 5.19: used when the former is off */
+	URING_DEFER_TASKRUN = 1 << 0,   /* 6.1: completions run only when we wait */
+	URING_COOP_TASKRUN = 1 << 1,    /* 5.19: used when the former is off */
 	URING_REGISTERED_RING = 1 << 2, /* 5.18: the ring's descriptor is looked up once */
-	URING_SKIP_SENT = 1 << 3,      /* 5.17: no completion for a send that succeeds at once */
+	URING_SKIP_SENT = 1 << 3,       /* 5.17: no completion for a send that succeeds at once */
 };
 
 struct uring_feature {
@@ -42,7 +42,8 @@ enum { URING_PROBE_ROWS_MAX = 24, URING_WHY_MAX = 400 };
 /* Tries every feature on this kernel. Returns how many rows were filled in. */
 size_t uring_probe(struct uring_probe_row rows[URING_PROBE_ROWS_MAX]);
 
-/* 0 when the backend can run here, or -errno with the reason and the remedy in why (URING_WHY_MAX bytes). */
+/* 0 when the backend can run here, or -errno with the reason and the remedy in why (URING_WHY_MAX
+ * bytes). */
 int uring_check(char *why);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Datagrams: one multishot recvmsg per socket, one sendmsg request per datagram. Sends are tried while submitting and
- * never wait, so after the submit every buffer is free again, and only failures have completed.
+ * Datagrams: one multishot recvmsg per socket, one sendmsg request per datagram. Sends are tried
+ * while submitting and never wait, so after the submit every buffer is free again, and only
+ * failures have completed.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -14,7 +15,7 @@ enum { DGRAM_SENT, DGRAM_FAILED }; /* buf->state */
 void uring_dgram_arm(struct uring_io *u, struct io_sock *sock)
 {
 	struct io_uring_sqe *sqe = uring_sqe(u);
-	struct msghdr *layout = sock->flags & S_PEER	  ? &u->recv_peer
+	struct msghdr *layout = sock->flags & S_PEER      ? &u->recv_peer
 				: sock->flags & S_PKTINFO ? &u->recv_pktinfo
 							  : &u->recv_any;
 
@@ -35,7 +36,8 @@ struct dgram_header {
 	_Alignas(struct cmsghdr) uint8_t control[NET_CMSG_MAX];
 };
 
-static struct dgram_header *header_make(struct uring_io *u, const struct io_sock *sock, struct buf *buf)
+static struct dgram_header *header_make(struct uring_io *u, const struct io_sock *sock,
+					struct buf *buf)
 {
 	struct dgram_header *h = uring_scratch(u, sizeof(*h));
 
@@ -125,7 +127,8 @@ static bool dgram_parse(struct uring_io *u, struct io_sock *sock, struct buf *bu
 	if (bytes < header || (out->flags & MSG_TRUNC))
 		return false;
 	if (names)
-		memcpy(&buf->dgram.peer, at + sizeof(*out), MIN(out->namelen, sizeof(buf->dgram.peer)));
+		memcpy(&buf->dgram.peer, at + sizeof(*out),
+		       MIN(out->namelen, sizeof(buf->dgram.peer)));
 	control.msg_control = at + sizeof(*out) + names;
 	control.msg_controllen = MIN(out->controllen, controls);
 	net_cmsg_read(&control, &buf->dgram);
@@ -172,7 +175,8 @@ void uring_on_dgram_recv(struct uring_io *u, struct io_sock *sock, const struct 
 		if (cqe->res == -ENOBUFS) {
 			if (sock->flags & S_RECV)
 				uring_group_wait(u, sock);
-		} else if (cqe->res < 0 && cqe->res != -ECANCELED && cqe->res != -EINTR && cqe->res != -EAGAIN) {
+		} else if (cqe->res < 0 && cqe->res != -ECANCELED && cqe->res != -EINTR &&
+			   cqe->res != -EAGAIN) {
 			uring_deliver(u, sock, IO_RECV, cqe->res, NULL);
 		}
 	}

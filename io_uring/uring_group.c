@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns the provided buffer rings. Invariant: published is how many buffers the kernel may still pick. */
+/* Owns the provided buffer rings. Invariant: published is how many buffers the kernel may still
+ * pick. */
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -36,7 +37,8 @@ int uring_group_open(struct uring_io *u, unsigned group)
 	for (n.entries = 1; n.entries < n.window_max;)
 		n.entries *= 2;
 	n.ring_bytes = n.entries * sizeof(struct io_uring_buf);
-	n.ring = mmap(NULL, n.ring_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	n.ring = mmap(NULL, n.ring_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
 	if (n.ring == MAP_FAILED)
 		return -ENOMEM;
 	reg.ring_addr = (uintptr_t)n.ring;
@@ -66,7 +68,8 @@ void uring_group_free(struct uring_io *u, unsigned group)
 struct buf *uring_group_take(struct uring_io *u, unsigned group, uint32_t cqe_flags)
 {
 	struct uring_group *g = &u->groups[group];
-	struct buf *buf = buf_by_id(&u->io.pool, g->class, (uint16_t)(cqe_flags >> IORING_CQE_BUFFER_SHIFT));
+	struct buf *buf =
+		buf_by_id(&u->io.pool, g->class, (uint16_t)(cqe_flags >> IORING_CQE_BUFFER_SHIFT));
 
 	assert(g->published > 0);
 	g->published--;
@@ -124,7 +127,8 @@ static void group_refill(struct uring_io *u, unsigned group)
 	window_adapt(g);
 	while (g->published < g->window && (buf = buf_get(&u->io.pool, g->class))) {
 		uint8_t *at = group == GROUP_DGRAM ? buf_memory(&u->io.pool, buf) : buf->data;
-		uint32_t len = group == GROUP_DGRAM ? BUF_HEADROOM + BUF_LARGE_BYTES : buf_capacity(buf);
+		uint32_t len = group == GROUP_DGRAM ? BUF_HEADROOM + BUF_LARGE_BYTES
+						    : buf_capacity(buf);
 
 		io_uring_buf_ring_add(g->ring, at, len, buf->id, (int)g->entries - 1, n++);
 		g->published++;

@@ -46,19 +46,19 @@ enum uring_tag {
 };
 
 enum {
-	S_RECV = 1 << 0,	/* the owner wants to receive */
-	S_ARMED = 1 << 1,	/* a receive (or accept) is in the kernel */
-	S_MULTISHOT = 1 << 2,	/* ... and repeats */
-	S_CANCELLING = 1 << 3,	/* ... and was told to end */
-	S_RECV_ENDED = 1 << 4,	/* end of stream or failure was reported */
-	S_BULK = 1 << 5,	/* fills its buffers: receives one large one at a time */
-	S_NONEMPTY = 1 << 6,	/* the last receive left data behind */
+	S_RECV = 1 << 0,       /* the owner wants to receive */
+	S_ARMED = 1 << 1,      /* a receive (or accept) is in the kernel */
+	S_MULTISHOT = 1 << 2,  /* ... and repeats */
+	S_CANCELLING = 1 << 3, /* ... and was told to end */
+	S_RECV_ENDED = 1 << 4, /* end of stream or failure was reported */
+	S_BULK = 1 << 5,       /* fills its buffers: receives one large one at a time */
+	S_NONEMPTY = 1 << 6,   /* the last receive left data behind */
 	S_ACCEPT = 1 << 7,
 	S_ACCEPT_ONE = 1 << 8,
-	S_CONNECT = 1 << 9,	/* its result is known and not yet reported */
-	S_TRYING = 1 << 10,	/* flight was submitted as TAG_TRY, and the outcome is not yet known */
+	S_CONNECT = 1 << 9, /* its result is known and not yet reported */
+	S_TRYING = 1 << 10, /* flight was submitted as TAG_TRY, and the outcome is not yet known */
 	S_TRY_FAILED = 1 << 11, /* ... but it was not, or not all, sent: see try_res */
-	S_SENDING = 1 << 12,	/* flight was submitted as TAG_SEND */
+	S_SENDING = 1 << 12,    /* flight was submitted as TAG_SEND */
 	S_SEND_FAILED = 1 << 13,
 	S_SHUT = 1 << 14,
 	S_CLOSE_FLUSH = 1 << 15,
@@ -81,17 +81,19 @@ struct io_sock {
 	uint32_t flags;
 	uint32_t index;
 	int fd;
-	uint16_t gen;	   /* tells a slot's new owner from its last */
-	uint16_t inflight; /* requests in the kernel that will still complete; TAG_TRY and TAG_DGRAM are not counted */
-	uint8_t kind;	   /* enum io_kind */
-	uint8_t full, thin; /* receives in a row that filled a small, or hardly used a large buffer */
-	uint8_t group;	   /* of the receive in the kernel, or waited for */
+	uint16_t gen;      /* tells a slot's new owner from its last */
+	uint16_t inflight; /* requests in the kernel that will still complete; TAG_TRY and TAG_DGRAM
+			      are not counted */
+	uint8_t kind;      /* enum io_kind */
+	uint8_t full,
+		thin;  /* receives in a row that filled a small, or hardly used a large buffer */
+	uint8_t group; /* of the receive in the kernel, or waited for */
 	int err;
 	int32_t try_res;
 	uint32_t sent; /* bytes not yet reported */
 	struct buf_queue flight, out;
 	int64_t stopped_ns;
-	TAILQ_ENTRY(io_sock) wait;    /* a group's waiters */
+	TAILQ_ENTRY(io_sock) wait; /* a group's waiters */
 	TAILQ_ENTRY(io_sock) stopped;
 	struct io_sock *next_done, *next_dirty, *next_try; /* next_done links free slots too */
 };
@@ -99,8 +101,9 @@ struct io_sock {
 enum { GROUP_SMALL, GROUP_LARGE, GROUP_DGRAM, GROUPS };
 
 /*
- * Buffers lent to the kernel. It takes them in the order they were published, so it walks through all of them: only as
- * many as needed are published, and the one used last goes back first. Needed is what lets nobody wait.
+ * Buffers lent to the kernel. It takes them in the order they were published, so it walks through
+ * all of them: only as many as needed are published, and the one used last goes back first. Needed
+ * is what lets nobody wait.
  */
 struct uring_group {
 	struct io_uring_buf_ring *ring; /* NULL: not used yet */
@@ -109,8 +112,8 @@ struct uring_group {
 	uint32_t published, window;
 	uint32_t window_min, window_max;
 	uint32_t lowest; /* published, since the window was last looked at */
-	uint32_t turns;	 /* since then */
-	bool ran_out;	 /* this turn */
+	uint32_t turns;  /* since then */
+	bool ran_out;    /* this turn */
 	enum buf_class class;
 	struct sock_list waiters;
 };
@@ -138,7 +141,7 @@ struct uring_io {
 	uint8_t *scratch; /* message headers, until submitted */
 	size_t scratch_used;
 	struct msghdr recv_any, recv_pktinfo, recv_peer; /* layouts for multishot recvmsg */
-	struct io_uring_sqe spare_sqe; /* stands in when the ring is broken */
+	struct io_uring_sqe spare_sqe;                   /* stands in when the ring is broken */
 };
 
 static inline struct uring_io *uring_of(struct io *io)
@@ -149,7 +152,8 @@ static inline struct uring_io *uring_of(struct io *io)
 /* User data: generation 16 bits, socket 24 bits, detail 16 bits, tag 8 bits. */
 static inline uint64_t uring_tag(const struct io_sock *sock, uint32_t tag, uint16_t detail)
 {
-	return (uint64_t)sock->gen << 48 | (uint64_t)sock->index << 24 | (uint64_t)detail << 8 | tag;
+	return (uint64_t)sock->gen << 48 | (uint64_t)sock->index << 24 | (uint64_t)detail << 8 |
+	       tag;
 }
 
 /* uring.c
@@ -167,7 +171,8 @@ void uring_cancel(struct uring_io *u, struct io_sock *sock, uint32_t tag);
 struct io_sock *uring_attach(struct io *io, int fd, enum io_kind kind, struct io_handler *owner);
 struct io_sock *uring_dial(struct io *io, const struct addr *addr, struct io_handler *owner);
 void uring_report(struct io_sock *sock, enum io_op op, int32_t res, struct buf *buf);
-void uring_deliver(struct uring_io *u, struct io_sock *sock, enum io_op op, int32_t res, struct buf *buf);
+void uring_deliver(struct uring_io *u, struct io_sock *sock, enum io_op op, int32_t res,
+		   struct buf *buf);
 void uring_done(struct uring_io *u, struct io_sock *sock);
 void uring_report_done(struct uring_io *u);
 void uring_dirty(struct uring_io *u, struct io_sock *sock);

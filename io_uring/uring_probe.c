@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Finds out what io_uring can do here by trying it: version numbers lie where features are backported or forbidden. */
+/* Finds out what io_uring can do here by trying it: version numbers lie where features are
+ * backported or forbidden. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,9 +14,12 @@
 #include "io_uring/uring_compat.h"
 
 const struct uring_feature uring_features[] = {
-	{"defer-taskrun", URING_DEFER_TASKRUN, "6.1", "completions run when the worker waits, not in between"},
-	{"coop-taskrun", URING_COOP_TASKRUN, "5.19", "completions do not interrupt; used when the former is missing"},
-	{"registered-ring", URING_REGISTERED_RING, "5.18", "the ring's descriptor is looked up once"},
+	{"defer-taskrun", URING_DEFER_TASKRUN, "6.1",
+	 "completions run when the worker waits, not in between"},
+	{"coop-taskrun", URING_COOP_TASKRUN, "5.19",
+	 "completions do not interrupt; used when the former is missing"},
+	{"registered-ring", URING_REGISTERED_RING, "5.18",
+	 "the ring's descriptor is looked up once"},
 	{"skip-sent", URING_SKIP_SENT, "5.17", "no completion for a send that succeeds at once"},
 };
 const unsigned uring_features_n = ARRAY_SIZE(uring_features);
@@ -71,7 +75,8 @@ static int try_buffer_ring(struct trial *t)
 	t->bufs = at;
 	io_uring_buf_ring_init(t->bufs);
 	for (int i = 0; i < 2; i++)
-		io_uring_buf_ring_add(t->bufs, t->data[i], sizeof(t->data[i]), (unsigned short)i, 1, i);
+		io_uring_buf_ring_add(t->bufs, t->data[i], sizeof(t->data[i]), (unsigned short)i, 1,
+				      i);
 	io_uring_buf_ring_advance(t->bufs, 2);
 	return 0;
 }
@@ -130,7 +135,8 @@ static int add(struct rows *r, const char *name, const char *since, bool require
 {
 	struct uring_probe_row *row = &r->rows[r->n++];
 
-	*row = (struct uring_probe_row){.name = name, .since = since, .required = required, .found = !err};
+	*row = (struct uring_probe_row){
+		.name = name, .since = since, .required = required, .found = !err};
 	if (err)
 		snprintf(row->why, sizeof(row->why), "%s", explain(err));
 	return err;
@@ -144,7 +150,8 @@ static void probe_ring(struct rows *r, struct trial *t)
 	add(r, "op-sendmsg", "5.3", true, try_opcode(&t->ring, IORING_OP_SENDMSG));
 	add(r, "op-poll-add", "5.1", true, try_opcode(&t->ring, IORING_OP_POLL_ADD));
 	add(r, "op-async-cancel", "5.5", true, try_opcode(&t->ring, IORING_OP_ASYNC_CANCEL));
-	add(r, "submit-stable", "5.5", true, t->ring.features & IORING_FEAT_SUBMIT_STABLE ? 0 : -EINVAL);
+	add(r, "submit-stable", "5.5", true,
+	    t->ring.features & IORING_FEAT_SUBMIT_STABLE ? 0 : -EINVAL);
 	add(r, "no-drop", "5.5", true, t->ring.features & IORING_FEAT_NODROP ? 0 : -EINVAL);
 	add(r, "skip-sent", "5.17", false, t->ring.features & IORING_FEAT_CQE_SKIP ? 0 : -EINVAL);
 	add(r, "registered-ring", "5.18", false, try_registered(&t->ring));
@@ -161,8 +168,8 @@ static void probe_ring(struct rows *r, struct trial *t)
 
 size_t uring_probe(struct uring_probe_row rows[URING_PROBE_ROWS_MAX])
 {
-	static const unsigned defer =
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+	static const unsigned defer = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+				      IORING_SETUP_TASKRUN_FLAG;
 	struct trial t = {0}, message = {0};
 	struct rows r = {.rows = rows};
 	struct io_uring_params params = {0};
@@ -170,14 +177,16 @@ size_t uring_probe(struct uring_probe_row rows[URING_PROBE_ROWS_MAX])
 	if (add(&r, "setup", "5.1", true, io_uring_queue_init_params(8, &t.ring, &params)))
 		return r.n;
 	add(&r, "submit-all", "5.18", true, try_ring(IORING_SETUP_SUBMIT_ALL));
-	add(&r, "coop-taskrun", "5.19", false, try_ring(IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG));
+	add(&r, "coop-taskrun", "5.19", false,
+	    try_ring(IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG));
 	add(&r, "defer-taskrun", "6.1", true, try_ring(defer));
 	probe_ring(&r, &t);
 	memset(&params, 0, sizeof(params));
 	if (!io_uring_queue_init_params(8, &message.ring, &params)) {
 		int err = try_buffer_ring(&message);
 
-		if (!err && !(err = socketpair(AF_UNIX, SOCK_DGRAM, 0, message.pair) ? -errno : 0)) {
+		if (!err &&
+		    !(err = socketpair(AF_UNIX, SOCK_DGRAM, 0, message.pair) ? -errno : 0)) {
 			err = try_multishot(&message, true);
 			close(message.pair[0]);
 			close(message.pair[1]);
@@ -201,14 +210,18 @@ int uring_check(char *why)
 		if (row->found || !row->required)
 			continue;
 		if (i == 0)
-			snprintf(why, URING_WHY_MAX,
-				 "io_uring is %.95s; allow it (sysctl -w kernel.io_uring_disabled=0, or a container "
-				 "profile that permits io_uring_setup), or use -b epoll",
-				 row->why);
+			snprintf(
+				why, URING_WHY_MAX,
+				"io_uring is %.95s; allow it (sysctl -w kernel.io_uring_disabled=0, "
+				"or a container "
+				"profile that permits io_uring_setup), or use -b epoll",
+				row->why);
 		else
-			snprintf(why, URING_WHY_MAX,
-				 "io_uring lacks %s of Linux %s (%.95s); run Linux 6.1 or newer, or use -b epoll",
-				 row->name, row->since, row->why);
+			snprintf(
+				why, URING_WHY_MAX,
+				"io_uring lacks %s of Linux %s (%.95s); run Linux 6.1 or newer, "
+				"or use -b epoll",
+				row->name, row->since, row->why);
 		return -EOPNOTSUPP;
 	}
 	return 0;

@@ -2,9 +2,9 @@
 /*
  * Accepting, connecting, and receiving from streams.
  *
- * A stream starts with a multishot receive into small buffers: no request per message. One that fills them is bulk: it
- * receives one large buffer at a time, so that what it holds is bounded and stays in cache, and goes back when large
- * buffers are hardly used.
+ * A stream starts with a multishot receive into small buffers: no request per message. One that
+ * fills them is bulk: it receives one large buffer at a time, so that what it holds is bounded and
+ * stays in cache, and goes back when large buffers are hardly used.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -13,7 +13,7 @@
 #include "io_uring/uring_priv.h"
 
 enum {
-	BULK_AFTER = 2,	 /* full small buffers in a row */
+	BULK_AFTER = 2,  /* full small buffers in a row */
 	THIN_AFTER = 16, /* receives in a row of at most THIN_BYTES */
 	THIN_BYTES = BUF_SMALL_BYTES / 2,
 };
@@ -39,8 +39,8 @@ static void arm_accept(struct uring_io *u, struct io_sock *sock)
 static bool is_transient(int err)
 {
 	/* The connection died in the backlog, or the network hiccupped; accept(2). */
-	return err == -EINTR || err == -EAGAIN || err == -ECONNABORTED || err == -EPROTO || err == -ENETDOWN ||
-	       err == -EHOSTUNREACH || err == -ENETUNREACH;
+	return err == -EINTR || err == -EAGAIN || err == -ECONNABORTED || err == -EPROTO ||
+	       err == -ENETDOWN || err == -EHOSTUNREACH || err == -ENETUNREACH;
 }
 
 static void end_request(struct io_sock *sock, const struct io_uring_cqe *cqe)
@@ -217,7 +217,8 @@ void uring_on_recv(struct uring_io *u, struct io_sock *sock, const struct io_uri
 	if (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY)
 		sock->flags |= S_NONEMPTY;
 	if (buf) {
-		buf->data = buf_memory(&u->io.pool, buf) + (buf->class == BUF_LARGE ? BUF_HEADROOM : 0);
+		buf->data =
+			buf_memory(&u->io.pool, buf) + (buf->class == BUF_LARGE ? BUF_HEADROOM : 0);
 		buf->len = (uint32_t)cqe->res;
 		adapt_class(u, sock, buf->len);
 		stats_add(&u->io.stats->bytes_in, buf->len);
@@ -236,8 +237,8 @@ void uring_on_recv(struct uring_io *u, struct io_sock *sock, const struct io_uri
 /* ---- stopped sockets ---- */
 
 /*
- * A socket that does not receive would not learn that its peer is gone. Most are stopped for microseconds, so only
- * one that stays stopped is worth a poll request.
+ * A socket that does not receive would not learn that its peer is gone. Most are stopped for
+ * microseconds, so only one that stays stopped is worth a poll request.
  */
 void uring_stop_watch_start(struct uring_io *u, struct io_sock *sock)
 {
@@ -260,7 +261,8 @@ void uring_watch_stopped(struct uring_io *u)
 {
 	struct io_sock *sock;
 
-	while ((sock = TAILQ_FIRST(&u->stopped)) && u->io.now_ns - sock->stopped_ns >= URING_STOP_WATCH_NS) {
+	while ((sock = TAILQ_FIRST(&u->stopped)) &&
+	       u->io.now_ns - sock->stopped_ns >= URING_STOP_WATCH_NS) {
 		struct io_uring_sqe *sqe;
 
 		uring_stop_watch_end(u, sock);
@@ -286,7 +288,8 @@ void uring_on_poll(struct uring_io *u, struct io_sock *sock, const struct io_uri
 		uring_report_done(u);
 		return;
 	}
-	/* One that receives again finds out by itself, and reading the error would take it away from there. */
+	/* One that receives again finds out by itself, and reading the error would take it away
+	 * from there. */
 	if (sock->flags & (S_RECV | S_RECV_ENDED | S_ARMED))
 		return;
 	err = net_error(sock->fd);

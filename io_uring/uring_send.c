@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending to streams, and the ways a socket ends. Invariant: flight is what the kernel was given, out what waits
- * behind it; at most one send of a socket is in the kernel.
+ * Sending to streams, and the ways a socket ends. Invariant: flight is what the kernel was given,
+ * out what waits behind it; at most one send of a socket is in the kernel.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -36,8 +36,8 @@ static struct msghdr *gather(struct uring_io *u, struct buf *buf)
 	return msg;
 }
 
-/* MSG_WAITALL makes the kernel go on after a short send, and a short one that still comes back an error: only so may a
- * success be silent. */
+/* MSG_WAITALL makes the kernel go on after a short send, and a short one that still comes back an
+ * error: only so may a success be silent. */
 static void submit_flight(struct uring_io *u, struct io_sock *sock, bool try)
 {
 	struct msghdr *msg = sock->flight.head->next ? gather(u, sock->flight.head) : NULL;
@@ -47,7 +47,8 @@ static void submit_flight(struct uring_io *u, struct io_sock *sock, bool try)
 	if (msg)
 		io_uring_prep_sendmsg(sqe, sock->fd, msg, (unsigned)flags);
 	else
-		io_uring_prep_send(sqe, sock->fd, sock->flight.head->data, sock->flight.head->len, flags);
+		io_uring_prep_send(sqe, sock->fd, sock->flight.head->data, sock->flight.head->len,
+				   flags);
 	if (!try) {
 		sqe->user_data = uring_tag(sock, TAG_SEND, 0);
 		sock->flags |= S_SENDING;
@@ -121,7 +122,8 @@ void uring_on_send(struct uring_io *u, struct io_sock *sock, const struct io_uri
 	sock->flags &= ~(uint32_t)S_SENDING;
 	if (cqe->res >= 0)
 		send_progress(u, sock, (uint64_t)cqe->res);
-	if (cqe->res >= 0 || cqe->res == -EINTR || cqe->res == -EAGAIN || (sock->flags & S_CLOSE_NOW))
+	if (cqe->res >= 0 || cqe->res == -EINTR || cqe->res == -EAGAIN ||
+	    (sock->flags & S_CLOSE_NOW))
 		send_rest(u, sock);
 	else
 		send_failed(u, sock, cqe->res);

@@ -8,7 +8,8 @@
 
 /* ---- sockets ---- */
 
-static struct io_sock *sock_new(struct uring_io *u, int fd, enum io_kind kind, struct io_handler *owner)
+static struct io_sock *sock_new(struct uring_io *u, int fd, enum io_kind kind,
+				struct io_handler *owner)
 {
 	struct io_sock *sock = u->free;
 	uint32_t index;
@@ -22,7 +23,8 @@ static struct io_sock *sock_new(struct uring_io *u, int fd, enum io_kind kind, s
 		return NULL;
 	gen = sock->gen;
 	index = (uint32_t)(sock - u->socks);
-	*sock = (struct io_sock){.owner = owner, .fd = fd, .kind = (uint8_t)kind, .gen = gen, .index = index};
+	*sock = (struct io_sock){
+		.owner = owner, .fd = fd, .kind = (uint8_t)kind, .gen = gen, .index = index};
 	return sock;
 }
 
@@ -177,7 +179,8 @@ static void report_one(struct uring_io *u, struct io_sock *sock)
 		sock->err = 0;
 		uring_report(sock, IO_SEND, err, NULL);
 	}
-	/* A handler has put it on the list again, where its close comes with whatever else there is. */
+	/* A handler has put it on the list again, where its close comes with whatever else there
+	 * is. */
 	if (!(sock->flags & S_DONE) && is_closable(sock))
 		close_now(u, sock);
 }
@@ -195,7 +198,8 @@ void uring_report_done(struct uring_io *u)
 	}
 }
 
-void uring_deliver(struct uring_io *u, struct io_sock *sock, enum io_op op, int32_t res, struct buf *buf)
+void uring_deliver(struct uring_io *u, struct io_sock *sock, enum io_op op, int32_t res,
+		   struct buf *buf)
 {
 	uring_report(sock, op, res, buf);
 	uring_report_done(u);
