@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The only makefile. Everything it makes goes under build/. `make help` lists the targets and settings.
+# The only makefile. Everything it makes goes under build/. `make help` lists what there is.
 
 VERSION      ?= 0.1.0
 PREFIX       ?= /usr/local
@@ -12,7 +12,7 @@ B     := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 Q     := $(if $(filter 1,$(V)),,@)
 say    = $(if $(filter 1,$(V)),,@printf '  %-5s %s\n' $(1) $@)
 
-# pkg-config may be missing on a new machine: that is told by the rule of $(B)/flags, not while this is read.
+# pkg-config may be missing on a new machine: the rule of $(B)/flags tells, not the reading of this.
 libs      := 'liburing >= 2.3' jansson libxxhash
 libs_cc   := $(shell pkg-config --cflags $(libs) 2>/dev/null)
 libs_ld   := $(shell pkg-config --libs $(libs) 2>/dev/null)
@@ -27,6 +27,8 @@ cpp_all   := -D_GNU_SOURCE -DSLUICE_VERSION=\"$(VERSION)\" -iquote . $(libs_cc) 
 cc_all    := -std=gnu11 $(CFLAGS) $(warn) -pthread -fPIE $(if $(SAN),$(san),$(fortify))
 ld_all    := -pthread -pie $(san) -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 depgen     = -MMD -MP
+parallel   = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+submake    = $(MAKE) --no-print-directory $(parallel)
 
 # main.c stays out of what the tests link against.
 lib_src   := $(filter-out core/main.c,$(wildcard core/*.c io_uring/*.c))
@@ -41,7 +43,8 @@ obj        = $(patsubst %.c,$(B)/obj/%.o,$(1))
 fuzz_obj   = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
 main_bin  := $(if $(wildcard core/main.c),$(B)/sluice)
 bench_bin := $(patsubst bench/%.c,$(B)/%,$(floor_src)) $(if $(load_src),$(B)/load)
-test_bin  := $(if $(unit_src),$(B)/unit) $(if $(cont_src),$(B)/contract)
+peer_bin  := $(if $(wildcard tests/system/*.c),$(B)/peer)
+test_bin  := $(if $(unit_src),$(B)/unit) $(if $(cont_src),$(B)/contract) $(peer_bin)
 fuzz_bin  := $(patsubst tests/%.c,build/fuzz/%,$(fuzz_src))
 
 .DELETE_ON_ERROR:
@@ -54,19 +57,19 @@ all: $(main_bin) $(bench_bin) ## build the server and the benchmark programs (de
 
 run: ## install what is missing, build, and start an echo server on 127.0.0.1:7007
 	@tools/deps build
-	@$(MAKE) --no-print-directory all
+	+@$(submake) all
 	@printf 'To try it: nc 127.0.0.1 7007\n'
 	@tools/run $(B)/sluice echo -l tcp:127.0.0.1:7007 -l udp:127.0.0.1:7007
 
 test: ## install what the tests need, build, and run every test (STRICT=1: a skip is a failure)
 	@tools/deps test
-	@$(MAKE) --no-print-directory all $(test_bin)
+	+@$(submake) all $(test_bin)
 	@BUILD=$(B) STRICT=$(STRICT) tests/run units layers system
 
 check-units: $(test_bin) ## run the unit and contract suites only (with SAN=... under sanitizers)
 	@BUILD=$(B) STRICT=$(STRICT) tests/run units
 
-test-long: all ## run the tests that take longer than make test may
+test-long: all $(peer_bin) ## run the tests that take longer than make test may
 	@BUILD=$(B) STRICT=$(STRICT) tests/run long
 
 fuzz: $(fuzz_bin) ## run each fuzzer for FUZZ_SECONDS (20)
@@ -97,25 +100,30 @@ format-check: ## compare the code with .clang-format
 help: ## list the targets
 	@printf 'make TARGET [SETTING=VALUE ...]\n\nTargets:\n'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | \
-		while read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
+		while read -r name text; do printf '  %-15s %s\n' "$$name" "$$text"; done
 	@printf '\nSettings:\n'
-	@printf '  %-13s %s\n' 'V=1' 'show the commands' 'WERROR=1' 'warnings are errors' \
-		'SAN=LIST' 'sanitizers, built in a folder of their own: address,undefined or thread' \
-		'STRICT=1' 'a skipped test is a failed test' 'FUZZ_SECONDS=N' ' how long each fuzzer runs'
+	@printf '  %-15s %s\n' \
+		'V=1' 'show the commands' \
+		'WERROR=1' 'warnings are errors' \
+		'SAN=LIST' 'sanitizers, with a folder of their own: address,undefined or thread' \
+		'STRICT=1' 'a skipped test is a failed test' \
+		'FUZZ_SECONDS=N' 'how long each fuzzer runs'
 
 # Holds the compiler and its flags, and is rewritten when they change: all objects depend on it.
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
-	@pkg-config --exists $(libs) || { printf '%s\n' \
-		"error: a library is missing: $(libs) (or pkg-config itself); run 'make deps'"; exit 1; } >&2
+	@pkg-config --exists $(libs) || \
+		{ echo "error: pkg-config or one of $(libs) missing: run 'make deps'" >&2; exit 1; }
 	@printf '%s\n' '$(CC) $(cpp_all) $(cc_all) $(ld_all)' | cmp -s - $@ || \
 		printf '%s\n' '$(CC) $(cpp_all) $(cc_all) $(ld_all)' >$@
 
 need-criterion:
-	@pkg-config --exists criterion || { echo "error: Criterion is missing; run 'make test-deps'"; exit 1; } >&2
+	@pkg-config --exists criterion || \
+		{ echo "error: Criterion is missing; run 'make test-deps'"; exit 1; } >&2
 
 need-clang:
-	@command -v $(FUZZ_CC) >/dev/null || { echo "error: clang is missing; run 'make test-deps'"; exit 1; } >&2
+	@command -v $(FUZZ_CC) >/dev/null || \
+		{ echo "error: $(FUZZ_CC) is missing; run 'make test-deps'"; exit 1; } >&2
 
 $(B)/obj/tests/%.o: tests/%.c $(B)/flags | need-criterion
 	@mkdir -p $(@D)
@@ -136,6 +144,10 @@ $(B)/sluice $(B)/load:
 	$(call say,LD)
 	$(Q)$(CC) $(ld_all) -o $@ $^ $(libs_ld) -lm
 
+$(B)/peer: $(call obj,$(wildcard tests/system/*.c))
+	$(call say,LD)
+	$(Q)$(CC) $(ld_all) -o $@ $^
+
 $(B)/unit: $(call obj,$(unit_src) $(help_src) $(lib_src))
 $(B)/contract: $(call obj,$(cont_src) $(help_src) $(lib_src))
 $(B)/unit $(B)/contract:
@@ -146,7 +158,8 @@ build/fuzz/obj/%.o: %.c $(B)/flags | need-clang
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(FUZZ_CC) $(cpp_all) -std=gnu11 -O1 -g $(warn) -pthread -fno-omit-frame-pointer \
-		-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(depgen) -c -o $@ $<
+		-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+		$(depgen) -c -o $@ $<
 
 build/fuzz/fuzz_%: build/fuzz/obj/tests/fuzz_%.o $(call fuzz_obj,$(lib_src))
 	$(call say,LD)

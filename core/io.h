@@ -25,8 +25,8 @@
  *     within IO_RESET_NOTICE_NS.
  *  7. Events come one at a time; a received buffer may be sent from inside its handler while it
  *     is still in cache.
- *  8. A socket handles at most IO_BYTES_PER_TURN bytes a turn, so that one busy peer never
- *     starves another.
+ *  8. A turn brings at most IO_BYTES_PER_TURN bytes of a stream, or IO_DGRAMS_PER_TURN datagrams
+ *     of a socket, so that one busy peer never starves another.
  *  9. Datagrams: one buffer each way is one datagram, of 0 to 65,507 bytes. Sends never wait and
  *     report no event: a datagram that the kernel does not take at once is dropped and counted.
  */
@@ -47,7 +47,8 @@ enum io_kind { IO_LISTENER, IO_STREAM, IO_DGRAM };
 enum io_close { IO_CLOSE_FLUSH, IO_CLOSE_NOW, IO_CLOSE_RESET };
 
 enum {
-	IO_BYTES_PER_TURN = 256 << 10,
+	IO_BYTES_PER_TURN = 512 << 10,
+	IO_DGRAMS_PER_TURN = 512,
 	IO_OVERSHOOT_MAX = 512 << 10,
 	IO_RESET_NOTICE_NS = 200 * 1000 * 1000,
 };

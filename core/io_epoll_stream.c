@@ -117,7 +117,7 @@ static bool stream_recv_once(struct epoll_io *e, struct io_sock *sock, uint32_t 
 
 static void stream_recv(struct epoll_io *e, struct io_sock *sock)
 {
-	uint32_t budget = IO_BYTES_PER_TURN, gen = sock->gen;
+	uint32_t budget = EPOLL_BYTES_PER_TURN, gen = sock->gen;
 
 	while (sock->gen == gen && epoll_wants_recv(sock) && budget)
 		if (!stream_recv_once(e, sock, &budget))

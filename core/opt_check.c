@@ -165,15 +165,16 @@ static int check_relay(const struct opt *opt, const char *const *listen_text,
 int opt_check(const struct opt *opt, const char *const *listen_text, const char *const *target_text,
 	      char *error)
 {
-	const char *command = opt_command_name(opt->command);
-	char quote[OPT_QUOTE_MAX];
 	int r;
 
-	if (opt->command != OPT_RELAY && opt->n_target)
+	if (opt->command != OPT_RELAY && opt->n_target) {
+		char quote[OPT_QUOTE_MAX];
+
 		return opt_fail(error,
 				"'-t %s': %s takes no target; to forward: sluice relay -l "
 				"tcp:127.0.0.1:7007 -t tcp:127.0.0.1:80",
-				opt_quote(target_text[0], quote), command);
+				opt_quote(target_text[0], quote), opt_command_name(opt->command));
+	}
 	r = check_listen(opt, listen_text, error);
 	if (r == 0 && opt->command == OPT_RELAY)
 		r = check_relay(opt, listen_text, target_text, error);

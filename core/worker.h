@@ -26,7 +26,7 @@ struct server {
 	struct conn_conf conn_conf;
 	struct udp_conf udp_conf;
 	struct conn_limit limit, session_limit;
-	struct addr listen[WORKER_LISTENERS_MAX]; /* as bound: with the port that the kernel picked */
+	struct addr listen[WORKER_LISTENERS_MAX]; /* as bound: with the port the kernel picked */
 	uint32_t n_listen;
 	uint32_t workers;
 	uint32_t backlog;

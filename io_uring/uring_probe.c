@@ -213,15 +213,13 @@ int uring_check(char *why)
 			snprintf(
 				why, URING_WHY_MAX,
 				"io_uring is %.95s; allow it (sysctl -w kernel.io_uring_disabled=0, "
-				"or a container "
-				"profile that permits io_uring_setup), or use -b epoll",
+				"or a container profile that permits io_uring_setup), or use -b epoll",
 				row->why);
 		else
-			snprintf(
-				why, URING_WHY_MAX,
-				"io_uring lacks %s of Linux %s (%.95s); run Linux 6.1 or newer, "
-				"or use -b epoll",
-				row->name, row->since, row->why);
+			snprintf(why, URING_WHY_MAX,
+				 "io_uring lacks %s of Linux %s (%.95s); run Linux 6.1 or newer, "
+				 "or use -b epoll",
+				 row->name, row->since, row->why);
 		return -EOPNOTSUPP;
 	}
 	return 0;

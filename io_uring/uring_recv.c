@@ -7,6 +7,7 @@
  * stays in cache, and goes back when large buffers are hardly used.
  */
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <unistd.h>
 
 #include "io_uring/uring_compat.h"
@@ -188,8 +189,21 @@ static void adapt_class(struct uring_io *u, struct io_sock *sock, uint32_t bytes
 	}
 }
 
+/* A socket tells its error once. If a send that waited has taken it, a receive sees an end of stream
+ * where there was a reset. */
+static bool was_reset(const struct io_sock *sock)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	return sock->flight.head && !getsockopt(sock->fd, IPPROTO_TCP, TCP_INFO, &info, &len) &&
+	       info.tcpi_state == TCP_CLOSE;
+}
+
 static void recv_ended(struct uring_io *u, struct io_sock *sock, int32_t res)
 {
+	if (res == 0 && was_reset(sock))
+		res = -ECONNRESET;
 	sock->flags |= S_RECV_ENDED;
 	uring_stop_watch_end(u, sock);
 	uring_deliver(u, sock, IO_RECV, res, NULL);

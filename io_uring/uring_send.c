@@ -36,20 +36,28 @@ static struct msghdr *gather(struct uring_io *u, struct buf *buf)
 	return msg;
 }
 
-/* MSG_WAITALL makes the kernel go on after a short send, and a short one that still comes back an
- * error: only so may a success be silent. */
-static void submit_flight(struct uring_io *u, struct io_sock *sock, bool try)
+enum send_how {
+	SEND_TRY,  /* all at once, silently, or fail */
+	SEND_WAIT, /* what fits as soon as something does */
+	SEND_FULL, /* likewise; the socket is known to be full now */
+};
+
+/* MSG_WAITALL makes a short send an error: only so may a success be silent. One that waits tells of
+ * each part, so that its owner sees a slow reader make progress. */
+static void submit_flight(struct uring_io *u, struct io_sock *sock, enum send_how how)
 {
 	struct msghdr *msg = sock->flight.head->next ? gather(u, sock->flight.head) : NULL;
 	struct io_uring_sqe *sqe = uring_sqe(u);
-	int flags = MSG_NOSIGNAL | MSG_WAITALL | (try ? MSG_DONTWAIT : 0);
+	int flags = MSG_NOSIGNAL | (how == SEND_TRY ? MSG_WAITALL | MSG_DONTWAIT : 0);
 
 	if (msg)
 		io_uring_prep_sendmsg(sqe, sock->fd, msg, (unsigned)flags);
 	else
 		io_uring_prep_send(sqe, sock->fd, sock->flight.head->data, sock->flight.head->len,
 				   flags);
-	if (!try) {
+	if (how != SEND_TRY) {
+		if (how == SEND_FULL)
+			sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 		sqe->user_data = uring_tag(sock, TAG_SEND, 0);
 		sock->flags |= S_SENDING;
 		sock->inflight++;
@@ -74,7 +82,7 @@ void uring_flush(struct uring_io *u, struct io_sock *sock)
 	if (!sock->out.head || (sock->flags & (S_TRYING | S_SENDING | S_SEND_FAILED | S_CLOSE_NOW)))
 		return;
 	flight_fill(sock);
-	submit_flight(u, sock, u->features & URING_SKIP_SENT);
+	submit_flight(u, sock, u->features & URING_SKIP_SENT ? SEND_TRY : SEND_WAIT);
 }
 
 /* ---- outcomes ---- */
@@ -107,7 +115,7 @@ static void send_rest(struct uring_io *u, struct io_sock *sock)
 	}
 	if (sock->flight.head) {
 		buf_queue_pack_head(&u->io.pool, &sock->flight);
-		submit_flight(u, sock, false);
+		submit_flight(u, sock, SEND_FULL);
 		return;
 	}
 	if (sock->out.head)
