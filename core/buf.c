@@ -12,8 +12,8 @@
 
 enum {
 	CLASS_COUNT_MAX = 32768, /* io_uring buffer rings hold no more, and ids are 16 bits */
-	SMALL_STRIDE = BUF_SMALL_BYTES,
-	/* Not a power of two: the first lines of the buffers spread over the cache's sets. */
+	/* Not powers of two: the first lines of the buffers spread over the cache's sets. */
+	SMALL_STRIDE = BUF_SMALL_BYTES + 64,
 	LARGE_STRIDE = BUF_HEADROOM + BUF_LARGE_BYTES,
 };
 

@@ -316,6 +316,8 @@ static int ring_open(struct uring_io *u, uint32_t off)
 	u->ring_open = true;
 	if (!(off & URING_REGISTERED_RING) && io_uring_register_ring_fd(&u->ring) == 1)
 		u->features |= URING_REGISTERED_RING;
+	/* Whether it is there shows when it is used first. */
+	u->features |= URING_RECV_LIMIT & ~off;
 	if (!(off & URING_SKIP_SENT) && (u->ring.features & IORING_FEAT_CQE_SKIP))
 		u->features |= URING_SKIP_SENT;
 	return 0;

@@ -18,6 +18,8 @@ enum {
 	URING_COOP_TASKRUN = 1 << 1,    /* 5.19: used when the former is off */
 	URING_REGISTERED_RING = 1 << 2, /* 5.18: the ring's descriptor is looked up once */
 	URING_SKIP_SENT = 1 << 3,       /* 5.17: no completion for a send that succeeds at once */
+	URING_RECV_LIMIT =
+		1 << 4, /* 6.17: a multishot receive ends by itself after so many bytes */
 };
 
 struct uring_feature {

@@ -4,6 +4,7 @@
 #define SLUICE_URING_COMPAT_H
 
 #include <liburing.h>
+#include <stdint.h>
 
 #ifndef IORING_FEAT_CQE_SKIP
 #define IORING_FEAT_CQE_SKIP (1U << 11) /* 5.17 */
@@ -17,5 +18,11 @@
 #ifndef IORING_ASYNC_CANCEL_ANY
 #define IORING_ASYNC_CANCEL_ANY (1U << 2) /* 5.19 */
 #endif
+
+/* Multishot receive: total bytes after which it ends, 6.17. Shares its place with file_index. */
+static inline void uring_set_recv_limit(struct io_uring_sqe *sqe, uint32_t bytes)
+{
+	sqe->file_index = bytes;
+}
 
 #endif

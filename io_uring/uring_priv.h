@@ -71,6 +71,7 @@ enum {
 	S_STOPPED = 1 << 22, /* on the list of stopped sockets that are not yet watched */
 	S_PEER = 1 << 23,    /* datagram socket connected to one peer */
 	S_PKTINFO = 1 << 24, /* datagram socket that tells the local address */
+	S_UNIX = 1 << 25,    /* local stream */
 	S_CLOSING = S_CLOSE_FLUSH | S_CLOSE_NOW,
 };
 

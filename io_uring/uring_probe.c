@@ -21,6 +21,7 @@ const struct uring_feature uring_features[] = {
 	{"registered-ring", URING_REGISTERED_RING, "5.18",
 	 "the ring's descriptor is looked up once"},
 	{"skip-sent", URING_SKIP_SENT, "5.17", "no completion for a send that succeeds at once"},
+	{"recv-limit", URING_RECV_LIMIT, "6.17", "a bulk receive repeats, and ends by itself"},
 };
 const unsigned uring_features_n = ARRAY_SIZE(uring_features);
 

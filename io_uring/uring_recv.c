@@ -3,8 +3,9 @@
  * Accepting, connecting, and receiving from streams.
  *
  * A stream starts with a multishot receive into small buffers: no request per message. One that
- * fills them is bulk: it receives one large buffer at a time, so that what it holds is bounded and
- * stays in cache, and goes back when large buffers are hardly used.
+ * fills them is bulk: it receives large buffers, BULK_BYTES at a time (before Linux 6.17 one at a
+ * time), so that what it holds is bounded and stays in cache, and goes back when they are hardly
+ * used.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -14,7 +15,8 @@
 #include "io_uring/uring_priv.h"
 
 enum {
-	BULK_AFTER = 2,  /* full small buffers in a row */
+	BULK_AFTER = 2, /* full small buffers in a row */
+	BULK_BYTES = 256 << 10,
 	THIN_AFTER = 16, /* receives in a row of at most THIN_BYTES */
 	THIN_BYTES = BUF_SMALL_BYTES / 2,
 };
@@ -106,19 +108,27 @@ void uring_on_connect(struct uring_io *u, struct io_sock *sock, const struct io_
 
 /* ---- receiving ---- */
 
+/*
+ * A local stream does not repeat: from Linux 6.17 on such a socket tells how much is left in it, an
+ * end of stream counts as nothing, and a repeating receive that finds data and end together waits
+ * for ever for a wake-up that has already been.
+ */
 static void arm_stream(struct uring_io *u, struct io_sock *sock)
 {
 	bool bulk = (sock->flags & S_BULK) && !uring_group_open(u, GROUP_LARGE);
+	bool limited = bulk && (u->features & URING_RECV_LIMIT);
 	struct io_uring_sqe *sqe = uring_sqe(u);
 
 	sock->group = bulk ? GROUP_LARGE : GROUP_SMALL;
-	if (bulk) {
+	if ((sock->flags & S_UNIX) || (bulk && !limited)) {
 		io_uring_prep_recv(sqe, sock->fd, NULL, 0, 0);
 		if (!(sock->flags & S_NONEMPTY))
 			sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 	} else {
 		io_uring_prep_recv_multishot(sqe, sock->fd, NULL, 0, 0);
 		sock->flags |= S_MULTISHOT;
+		if (limited)
+			uring_set_recv_limit(sqe, BULK_BYTES);
 	}
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = sock->group;
@@ -142,6 +152,14 @@ void uring_arm(struct uring_io *u, struct io_sock *sock)
 	}
 }
 
+static void cancel_recv(struct uring_io *u, struct io_sock *sock)
+{
+	if ((sock->flags & (S_ARMED | S_CANCELLING)) != S_ARMED)
+		return;
+	sock->flags |= S_CANCELLING;
+	uring_cancel(u, sock, TAG_RECV);
+}
+
 void uring_recv_start(struct io *io, struct io_sock *sock)
 {
 	struct uring_io *u = uring_of(io);
@@ -151,17 +169,15 @@ void uring_recv_start(struct io *io, struct io_sock *sock)
 	uring_dirty(u, sock);
 }
 
-/* A single receive that is under way may end by itself: it brings one buffer at most. */
+/* A bulk receive that is under way ends by itself: what it still brings is bounded. */
 void uring_recv_stop(struct io *io, struct io_sock *sock)
 {
 	struct uring_io *u = uring_of(io);
 
 	sock->flags &= ~(uint32_t)S_RECV;
 	uring_group_unwait(u, sock);
-	if ((sock->flags & (S_ARMED | S_MULTISHOT | S_CANCELLING)) == (S_ARMED | S_MULTISHOT)) {
-		sock->flags |= S_CANCELLING;
-		uring_cancel(u, sock, TAG_RECV);
-	}
+	if ((sock->kind == IO_DGRAM || sock->group != GROUP_LARGE) && (sock->flags & S_ARMED))
+		cancel_recv(u, sock);
 	if (sock->kind == IO_STREAM)
 		uring_stop_watch_start(u, sock);
 	u->eager = true;
@@ -176,6 +192,7 @@ static void adapt_class(struct uring_io *u, struct io_sock *sock, uint32_t bytes
 			return;
 		sock->flags &= ~(uint32_t)S_BULK;
 		sock->full = 0;
+		cancel_recv(u, sock);
 		return;
 	}
 	sock->full = bytes == BUF_SMALL_BYTES ? sock->full + 1 : 0;
@@ -183,10 +200,7 @@ static void adapt_class(struct uring_io *u, struct io_sock *sock, uint32_t bytes
 		return;
 	sock->flags |= S_BULK;
 	sock->thin = 0;
-	if ((sock->flags & (S_ARMED | S_CANCELLING)) == S_ARMED) {
-		sock->flags |= S_CANCELLING;
-		uring_cancel(u, sock, TAG_RECV);
-	}
+	cancel_recv(u, sock);
 }
 
 /* A socket tells its error once. If a send that waited has taken it, a receive sees an end of stream
@@ -237,6 +251,9 @@ void uring_on_recv(struct uring_io *u, struct io_sock *sock, const struct io_uri
 		adapt_class(u, sock, buf->len);
 		stats_add(&u->io.stats->bytes_in, buf->len);
 		uring_deliver(u, sock, IO_RECV, cqe->res, buf);
+	} else if (cqe->res == -EINVAL && sock->group == GROUP_LARGE &&
+		   (u->features & URING_RECV_LIMIT)) {
+		u->features &= ~(uint32_t)URING_RECV_LIMIT;
 	} else if (cqe->res == -ENOBUFS) {
 		if (sock->flags & S_RECV)
 			uring_group_wait(u, sock);

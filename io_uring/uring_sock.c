@@ -49,6 +49,14 @@ static bool has_pktinfo(int fd)
 	return !getsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, &len) && on;
 }
 
+static bool is_local(int fd)
+{
+	int domain = AF_INET;
+	socklen_t len = sizeof(domain);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX;
+}
+
 struct io_sock *uring_attach(struct io *io, int fd, enum io_kind kind, struct io_handler *owner)
 {
 	struct uring_io *u = uring_of(io);
@@ -61,8 +69,11 @@ struct io_sock *uring_attach(struct io *io, int fd, enum io_kind kind, struct io
 		return NULL;
 	if (kind == IO_DGRAM && has_pktinfo(fd))
 		sock->flags |= S_PKTINFO;
-	if (kind == IO_STREAM)
+	if (kind == IO_STREAM) {
+		if (is_local(fd))
+			sock->flags |= S_UNIX;
 		uring_stop_watch_start(u, sock);
+	}
 	return sock;
 }
 
@@ -96,6 +107,8 @@ struct io_sock *uring_dial(struct io *io, const struct addr *addr, struct io_han
 		err = -errno;
 	if (kind == IO_DGRAM)
 		sock->flags |= S_PEER;
+	if (addr->kind == ADDR_UNIX)
+		sock->flags |= S_UNIX;
 	if (!err && kind == IO_STREAM) {
 		connect_start(u, sock, addr);
 		return sock;
