@@ -348,9 +348,9 @@ static void uring_free(struct io *io)
 
 static void layouts_init(struct uring_io *u)
 {
-	u->recv_any = (struct msghdr){.msg_namelen = sizeof(union addr_inet)};
-	u->recv_pktinfo = (struct msghdr){.msg_namelen = sizeof(union addr_inet),
-					  .msg_controllen = NET_CMSG_MAX};
+	u->recv_any = (struct msghdr){.msg_namelen = URING_NAME_BYTES};
+	u->recv_pktinfo =
+		(struct msghdr){.msg_namelen = URING_NAME_BYTES, .msg_controllen = NET_CMSG_MAX};
 	u->recv_peer = (struct msghdr){0};
 }
 

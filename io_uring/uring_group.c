@@ -16,7 +16,7 @@ static const struct {
 	uint32_t window_min, window_max;
 } layout[GROUPS] = {
 	[GROUP_SMALL] = {BUF_SMALL, 32, 1024},
-	[GROUP_LARGE] = {BUF_LARGE, 4, 32},
+	[GROUP_LARGE] = {BUF_LARGE, 4, 16},
 	[GROUP_DGRAM] = {BUF_LARGE, 64, 512},
 };
 

@@ -29,6 +29,8 @@ enum {
 	URING_IOV_MAX = 64, /* buffers gathered into one send */
 	URING_SCRATCH_BYTES = 128 << 10,
 	URING_SOCKS_MAX = 1 << 24, /* what a tag can name */
+	/* Of a sender's address before a datagram; rounded up so that control data is aligned. */
+	URING_NAME_BYTES = (sizeof(union addr_inet) + 7) & ~7,
 	URING_STOP_WATCH_NS = 50 * 1000 * 1000,
 };
 
