@@ -115,7 +115,7 @@ static int enter(struct uring_io *u, int64_t timeout_ns)
 	struct io_uring_cqe *cqe;
 
 	if (u->eager || u->done || u->dirty || io_uring_cq_ready(&u->ring) ||
-	    (u->io.starved && u->tries))
+	    (u->tries && (u->io.starved || u->held)))
 		timeout_ns = 0;
 	u->eager = false;
 	if (timeout_ns == 0)

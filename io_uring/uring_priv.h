@@ -74,6 +74,7 @@ enum {
 	S_PEER = 1 << 23,    /* datagram socket connected to one peer */
 	S_PKTINFO = 1 << 24, /* datagram socket that tells the local address */
 	S_UNIX = 1 << 25,    /* local stream */
+	S_HELD = 1 << 26,    /* stopped by its owner, who waits for a send to make room */
 	S_CLOSING = S_CLOSE_FLUSH | S_CLOSE_NOW,
 };
 
@@ -127,8 +128,9 @@ struct uring_io {
 	bool ring_open;
 	uint32_t features; /* in use */
 	int wake_fd;
-	int broken; /* -errno: what the next turn returns */
-	bool eager; /* somebody needs to know at once what became of a send */
+	int broken;    /* -errno: what the next turn returns */
+	uint32_t held; /* sockets that are S_HELD */
+	bool eager;    /* somebody needs to know at once what became of a send */
 	struct io_sock *socks;
 	size_t socks_bytes;
 	uint32_t socks_n, socks_max;
@@ -192,6 +194,8 @@ void uring_group_refill(struct uring_io *u);
 
 /* uring_recv.c */
 void uring_arm(struct uring_io *u, struct io_sock *sock);
+/* The owner waits, or no longer waits, for room before sock may receive again. */
+void uring_hold(struct uring_io *u, struct io_sock *sock, bool hold);
 void uring_watch_stopped(struct uring_io *u);
 void uring_stop_watch_start(struct uring_io *u, struct io_sock *sock);
 void uring_stop_watch_end(struct uring_io *u, struct io_sock *sock);

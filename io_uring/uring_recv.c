@@ -160,9 +160,19 @@ static void cancel_recv(struct uring_io *u, struct io_sock *sock)
 	uring_cancel(u, sock, TAG_RECV);
 }
 
+void uring_hold(struct uring_io *u, struct io_sock *sock, bool hold)
+{
+	if (hold == !!(sock->flags & S_HELD))
+		return;
+	sock->flags ^= S_HELD;
+	u->held += hold ? 1 : -1u;
+}
+
 void uring_recv_start(struct io *io, struct io_sock *sock)
 {
 	struct uring_io *u = uring_of(io);
+
+	uring_hold(u, sock, false);
 
 	sock->flags |= S_RECV;
 	uring_stop_watch_end(u, sock);
@@ -178,9 +188,10 @@ void uring_recv_stop(struct io *io, struct io_sock *sock)
 	uring_group_unwait(u, sock);
 	if ((sock->kind == IO_DGRAM || sock->group != GROUP_LARGE) && (sock->flags & S_ARMED))
 		cancel_recv(u, sock);
-	if (sock->kind == IO_STREAM)
-		uring_stop_watch_start(u, sock);
-	u->eager = true;
+	if (sock->kind != IO_STREAM)
+		return;
+	uring_hold(u, sock, true);
+	uring_stop_watch_start(u, sock);
 }
 
 /* Chooses the class of the next receive by what the last ones brought. */
@@ -219,6 +230,7 @@ static void recv_ended(struct uring_io *u, struct io_sock *sock, int32_t res)
 	if (res == 0 && was_reset(sock))
 		res = -ECONNRESET;
 	sock->flags |= S_RECV_ENDED;
+	uring_hold(u, sock, false);
 	uring_stop_watch_end(u, sock);
 	uring_deliver(u, sock, IO_RECV, res, NULL);
 }

@@ -237,6 +237,7 @@ void uring_close(struct io *io, struct io_sock *sock, enum io_close how)
 	if (how == IO_CLOSE_RESET && sock->fd >= 0)
 		net_linger_reset(sock->fd);
 	uring_group_unwait(u, sock);
+	uring_hold(u, sock, false);
 	uring_stop_watch_end(u, sock);
 	if (sock->kind == IO_DGRAM && sock->out.head) {
 		uring_dgram_flush(u, sock);
