@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,16 +15,17 @@
 
 enum {
 	TICK_NS = 100 * 1000 * 1000,
-	RETRY_NS = 100 * 1000 * 1000, /* out of descriptors: when accepting is tried again */
-	TRIM_BUFFERS = 64,            /* given back to the kernel a tick, at most */
+	SETTLED_NS = 1000 * 1000 * 1000, /* without a pause, before the next one is told again */
+	RETRY_NS = 100 * 1000 * 1000,    /* out of descriptors: when accepting is tried again */
+	TRIM_BUFFERS = 64,               /* given back to the kernel a tick, at most */
 };
 
 /* ---- accepting ---- */
 
 /*
  * Far from --max-conns a listener accepts freely, and may deliver a backlog's worth after it is
- * stopped. Near the limit each accept is reserved before it is asked for, so that the limit is
- * never passed.
+ * stopped. Near the limit it accepts one at a time; one that comes when none is left is held, not
+ * served, as if it were still in the backlog, and the listener accepts no more until it is.
  */
 static bool is_near_limit(const struct worker *worker)
 {
@@ -33,15 +35,61 @@ static bool is_near_limit(const struct worker *worker)
 	return atomic_load_explicit(&worker->limit->left, memory_order_relaxed) <= margin;
 }
 
-static void say_limit_reached(struct worker *worker)
+/* Told once, and not again before accepting has gone well for a while. */
+static void pause_say(struct worker *worker, struct worker_pause *pause, uint64_t *counter,
+		      const char *why)
 {
-	if (worker->paused_max)
+	pause->last_ns = worker->io->now_ns;
+	if (pause->said)
 		return;
-	worker->paused_max = true;
-	stats_add(&worker->stats.pause_max_conns, 1);
-	log_write(worker->server->log, LOG_WARN,
-		  "worker %u: --max-conns %u reached, accepting paused until a connection closes",
-		  worker->index, worker->server->conn_conf.conns_max);
+	pause->said = true;
+	stats_add(counter, 1);
+	log_write(worker->server->log, LOG_WARN, "worker %u: accepting paused: %s", worker->index,
+		  why);
+}
+
+static void pause_settle(struct worker *worker, struct worker_pause *pause)
+{
+	if (!pause->said || worker->io->now_ns - pause->last_ns < SETTLED_NS)
+		return;
+	pause->said = false;
+	log_write(worker->server->log, LOG_INFO, "worker %u: accepting again", worker->index);
+}
+
+static void limit_reached(struct worker *worker)
+{
+	char why[96];
+
+	worker->at_limit = true;
+	snprintf(why, sizeof(why), "--max-conns %u reached; goes on when a connection closes",
+		 worker->server->conn_conf.conns_max);
+	pause_say(worker, &worker->pause_max, &worker->stats.pause_max_conns, why);
+}
+
+static void serve_connection(struct worker *worker, int fd)
+{
+	if (!conn_open(&worker->conns, fd))
+		return;
+	close(fd);
+	conn_release(worker->limit);
+	stats_add(&worker->stats.err_accept, 1);
+}
+
+/* False while the connection that listener holds still has to wait. */
+static bool serve_held(struct listener *listener)
+{
+	struct worker *worker = listener->worker;
+	int fd = listener->held_fd;
+
+	if (fd < 0)
+		return true;
+	if (!conn_reserve(worker->limit)) {
+		limit_reached(worker);
+		return false;
+	}
+	listener->held_fd = -1;
+	serve_connection(worker, fd);
+	return true;
 }
 
 static void listener_arm(struct listener *listener)
@@ -49,7 +97,7 @@ static void listener_arm(struct listener *listener)
 	struct worker *worker = listener->worker;
 	struct io *io = worker->io;
 
-	if (!listener->sock || worker->draining || worker->retry_ns || listener->one)
+	if (!listener->sock || worker->draining || !serve_held(listener) || worker->retry_ns)
 		return;
 	if (!is_near_limit(worker)) {
 		if (!listener->many)
@@ -60,16 +108,9 @@ static void listener_arm(struct listener *listener)
 	if (listener->many)
 		io->ops->accept_stop(io, listener->sock);
 	listener->many = false;
-	if (!conn_reserve(worker->limit)) {
-		say_limit_reached(worker);
-		return;
-	}
-	if (worker->paused_max)
-		log_write(worker->server->log, LOG_INFO, "worker %u: accepting again",
-			  worker->index);
-	worker->paused_max = false;
+	if (!listener->one)
+		io->ops->accept_start(io, listener->sock, false);
 	listener->one = true;
-	io->ops->accept_start(io, listener->sock, false);
 }
 
 static void arm_all(struct worker *worker)
@@ -80,27 +121,19 @@ static void arm_all(struct worker *worker)
 
 static void out_of_descriptors(struct worker *worker, int err)
 {
-	bool said = worker->retry_ns != 0;
+	char why[160];
 
 	worker->retry_ns = worker->io->now_ns + RETRY_NS;
-	if (said)
-		return;
-	stats_add(&worker->stats.pause_descriptors, 1);
-	log_write(
-		worker->server->log, LOG_WARN,
-		"worker %u: %s; accepting paused, tried again until there is one (raise ulimit -n, "
-		"or lower --max-conns)",
-		worker->index, strerror(-err));
+	snprintf(why, sizeof(why),
+		 "%s; tried again ten times a second (raise ulimit -n, or lower --max-conns)",
+		 strerror(-err));
+	pause_say(worker, &worker->pause_descriptors, &worker->stats.pause_descriptors, why);
 }
 
 static void listener_pause(struct listener *listener)
 {
-	struct worker *worker = listener->worker;
-
-	if (listener->many)
-		worker->io->ops->accept_stop(worker->io, listener->sock);
-	if (listener->one)
-		conn_release(worker->limit);
+	if (listener->many || listener->one)
+		listener->worker->io->ops->accept_stop(listener->worker->io, listener->sock);
 	listener->many = listener->one = false;
 }
 
@@ -108,8 +141,6 @@ static void accept_failed(struct listener *listener, int err)
 {
 	struct worker *worker = listener->worker;
 
-	if (listener->one)
-		conn_release(worker->limit);
 	listener->many = listener->one = false;
 	if (err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM) {
 		out_of_descriptors(worker, err);
@@ -122,17 +153,15 @@ static void accept_failed(struct listener *listener, int err)
 static void accepted(struct listener *listener, int fd)
 {
 	struct worker *worker = listener->worker;
-	bool reserved = listener->one;
 
 	listener->one = false;
-	if (!reserved && !conn_reserve(worker->limit)) {
+	if (conn_reserve(worker->limit)) {
+		serve_connection(worker, fd);
+	} else if (listener->held_fd < 0) {
+		listener->held_fd = fd;
+		limit_reached(worker);
+	} else {
 		close(fd);
-		stats_add(&worker->stats.err_accept, 1);
-		return;
-	}
-	if (conn_open(&worker->conns, fd)) {
-		close(fd);
-		conn_release(worker->limit);
 		stats_add(&worker->stats.err_accept, 1);
 	}
 	if (!listener->many || is_near_limit(worker))
@@ -168,10 +197,9 @@ static void resume_accepting(struct worker *worker)
 	if (worker->retry_ns) {
 		if (worker->io->now_ns < worker->retry_ns)
 			return;
-		/* Should it fail again, this is told once more: at most ten times a second it is
-		 * tried. */
 		worker->retry_ns = 0;
 	}
+	worker->at_limit = false;
 	arm_all(worker);
 }
 
@@ -214,7 +242,12 @@ static void tick_start(struct worker *worker)
 
 static bool is_paused(const struct worker *worker)
 {
-	return worker->paused_max || worker->retry_ns;
+	return worker->at_limit || worker->retry_ns;
+}
+
+static bool has_said(const struct worker *worker)
+{
+	return worker->pause_max.said || worker->pause_descriptors.said;
 }
 
 /* Runs while there is something to watch, so that an idle server sleeps. */
@@ -227,10 +260,12 @@ static void tick_fired(struct timer *timer)
 	udp_mgr_tick(&worker->udp);
 	count_udp_drops(worker);
 	buf_pool_trim(&worker->io->pool, TRIM_BUFFERS);
+	pause_settle(worker, &worker->pause_max);
+	pause_settle(worker, &worker->pause_descriptors);
 	/* What the datagram sockets held when the signal came has been served by now. */
 	if (worker->draining && !worker->udp.live_n)
 		close_udp_listeners(worker);
-	if (worker->draining || worker->io->starved || is_paused(worker) ||
+	if (worker->draining || worker->io->starved || is_paused(worker) || has_said(worker) ||
 	    activity != worker->activity)
 		tick_start(worker);
 	worker->activity = activity;
@@ -256,11 +291,12 @@ static void drain_start(struct worker *worker)
 	for (uint32_t i = 0; i < worker->server->n_listen; i++) {
 		struct listener *listener = &worker->listeners[i];
 
-		if (listener->one)
-			conn_release(worker->limit);
-		listener->one = listener->many = false;
-		if (listener->sock)
-			worker->io->ops->close(worker->io, listener->sock, IO_CLOSE_NOW);
+		if (!listener->sock)
+			continue;
+		worker->io->ops->close(worker->io, listener->sock, IO_CLOSE_NOW);
+		if (listener->held_fd >= 0)
+			close(listener->held_fd);
+		listener->held_fd = -1;
 	}
 	conn_mgr_drain(&worker->conns);
 	udp_mgr_drain(&worker->udp);
@@ -314,6 +350,7 @@ static int attach_listeners(struct worker *worker)
 		}
 		listener->handler.event = listener_event;
 		listener->worker = worker;
+		listener->held_fd = -1;
 		listener->sock = worker->io->ops->attach(worker->io, worker->fds[i], IO_LISTENER,
 							 &listener->handler);
 		if (!listener->sock)

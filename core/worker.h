@@ -43,7 +43,14 @@ struct listener {
 	struct io_handler handler;
 	struct worker *worker;
 	struct io_sock *sock; /* NULL once closed */
-	bool many, one;       /* how it accepts now; both false: paused */
+	bool many, one;       /* how it accepts now; both false: not at all */
+	int held_fd;          /* accepted when --max-conns left none, not served yet; or -1 */
+};
+
+/* A reason to pause accepting, as far as it was told. */
+struct worker_pause {
+	bool said;
+	int64_t last_ns;
 };
 
 struct worker {
@@ -70,7 +77,8 @@ struct worker {
 	struct timer tick, drain_timer;
 	uint64_t activity; /* at the last tick */
 	int64_t retry_ns;  /* out of descriptors: accepting is tried again then; 0: not out */
-	bool paused_max;   /* it was said that --max-conns is reached */
+	bool at_limit;     /* --max-conns leaves none: looked at again after each turn */
+	struct worker_pause pause_max, pause_descriptors;
 	bool draining, cut;
 };
 
