@@ -160,8 +160,11 @@ static void listener_accept(struct epoll_io *e, struct io_sock *sock)
 
 static void sock_connected(struct epoll_io *e, struct io_sock *sock)
 {
-	int err = sock->err ? sock->err : net_error(sock->fd);
+	int err = sock->err;
 
+	/* A datagram socket was connected at once: an error on it is about a datagram. */
+	if (!err && sock->kind == IO_STREAM)
+		err = net_error(sock->fd);
 	sock->flags &= ~(uint32_t)S_CONNECT;
 	sock->err = 0;
 	epoll_deliver(e, sock, IO_CONNECT, err, NULL);
