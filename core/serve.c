@@ -144,8 +144,8 @@ static int set_limits(struct serving *s)
 	const struct opt *opt = s->opt;
 	struct server *server = &s->server;
 	uint64_t limit = raise_descriptor_limit();
-	uint64_t kept =
-		DESCRIPTORS_KEPT + server->workers * (DESCRIPTORS_PER_WORKER + 2 * server->n_listen);
+	uint64_t kept = DESCRIPTORS_KEPT +
+			server->workers * (DESCRIPTORS_PER_WORKER + 2ull * server->n_listen);
 	uint64_t each = opt->command == OPT_RELAY ? 2 : 1, left = limit > kept ? limit - kept : 0;
 	uint64_t sessions = 0, conns = 0;
 

@@ -202,6 +202,11 @@ size_t uring_probe(struct uring_probe_row rows[URING_PROBE_ROWS_MAX])
 
 int uring_check(char *why)
 {
+	static const char refused[] = "io_uring is %.95s; allow it (sysctl -w "
+				      "kernel.io_uring_disabled=0, or a container profile that "
+				      "has io_uring_setup), or use -b epoll";
+	static const char lacking[] = "io_uring lacks %s of Linux %s (%.95s); run Linux 6.1 or "
+				      "newer, or use -b epoll";
 	struct uring_probe_row rows[URING_PROBE_ROWS_MAX];
 	size_t n = uring_probe(rows);
 
@@ -211,16 +216,9 @@ int uring_check(char *why)
 		if (row->found || !row->required)
 			continue;
 		if (i == 0)
-			snprintf(
-				why, URING_WHY_MAX,
-				"io_uring is %.95s; allow it (sysctl -w kernel.io_uring_disabled=0, "
-				"or a container profile that permits io_uring_setup), or use -b epoll",
-				row->why);
+			snprintf(why, URING_WHY_MAX, refused, row->why);
 		else
-			snprintf(why, URING_WHY_MAX,
-				 "io_uring lacks %s of Linux %s (%.95s); run Linux 6.1 or newer, "
-				 "or use -b epoll",
-				 row->name, row->since, row->why);
+			snprintf(why, URING_WHY_MAX, lacking, row->name, row->since, row->why);
 		return -EOPNOTSUPP;
 	}
 	return 0;

@@ -214,8 +214,8 @@ static void adapt_class(struct uring_io *u, struct io_sock *sock, uint32_t bytes
 	cancel_recv(u, sock);
 }
 
-/* A socket tells its error once. If a send that waited has taken it, a receive sees an end of stream
- * where there was a reset. */
+/* A socket tells its error once. If a send that waited has taken it, a receive sees an end of
+ * stream where there was a reset. */
 static bool was_reset(const struct io_sock *sock)
 {
 	struct tcp_info info = {0};
