@@ -133,11 +133,14 @@ void buf_pool_trim(struct buf_pool *pool, uint32_t max)
 	}
 }
 
+static uint8_t *buf_start(const struct buf_pool *pool, const struct buf *buf)
+{
+	return buf_memory(pool, buf) + (buf->class == BUF_LARGE ? BUF_HEADROOM : 0);
+}
+
 static uint32_t tail_room(const struct buf_pool *pool, const struct buf *buf)
 {
-	const struct buf_stack *stack = &pool->classes[buf->class];
-
-	return (uint32_t)(buf_memory(pool, buf) + stack->stride - (buf->data + buf->len));
+	return (uint32_t)(buf_start(pool, buf) + buf_capacity(buf) - (buf->data + buf->len));
 }
 
 static void buf_append(struct buf *to, const struct buf *from)

@@ -125,6 +125,8 @@ static void tcp_connected(struct conn *conn, int32_t res)
 		conn->mgr->out_of_descriptors = true;
 		conn->tries = (uint8_t)conn->mgr->conf->n_targets;
 	}
+	/* It could still fire before the attempt is gone, and count it twice. */
+	timer_stop(conn->mgr->wheel, &conn->timer);
 	side_close(conn->mgr, &conn->upstream, IO_CLOSE_NOW);
 }
 
