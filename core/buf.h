@@ -92,6 +92,12 @@ static inline uint64_t buf_pool_left(const struct buf_pool *pool)
 	return pool->budget_bytes - pool->used_bytes;
 }
 
+/* Little is left: what is received now may have to wait, and should not take a large buffer to. */
+static inline bool buf_pool_is_short(const struct buf_pool *pool)
+{
+	return buf_pool_left(pool) < pool->budget_bytes / 4;
+}
+
 /* Returns to the kernel the pages of buffers that stayed free since the last call, at most max of
  * them. */
 void buf_pool_trim(struct buf_pool *pool, uint32_t max);

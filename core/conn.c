@@ -11,8 +11,7 @@
 #include "util.h"
 
 enum {
-	STARVED_NS = 1000 * 1000 *
-		     1000, /* receives starve for so long before a stalled connection is reset */
+	STARVED_NS = 500000000, /* receives starve for so long before a stalled one is reset */
 };
 
 int conn_mgr_init(struct conn_mgr *mgr, struct io *io, struct timer_wheel *wheel,
@@ -192,7 +191,7 @@ void conn_mgr_tick(struct conn_mgr *mgr)
 {
 	if (mgr->draining)
 		close_quiet(mgr);
-	if (!mgr->io->starved || buf_pool_left(&mgr->io->pool) >= BUF_LARGE_BYTES) {
+	if (!mgr->io->starved || !buf_pool_is_short(&mgr->io->pool)) {
 		mgr->starved_since_ns = 0;
 		return;
 	}

@@ -55,10 +55,9 @@ void epoll_done(struct epoll_io *e, struct io_sock *sock)
 
 struct buf *epoll_take_buf(struct epoll_io *e, struct io_sock *sock)
 {
-	struct buf *buf = buf_get(&e->io.pool, BUF_LARGE);
+	bool small = sock->kind == IO_STREAM && buf_pool_is_short(&e->io.pool);
+	struct buf *buf = buf_get(&e->io.pool, small ? BUF_SMALL : BUF_LARGE);
 
-	if (!buf && sock->kind == IO_STREAM)
-		buf = buf_get(&e->io.pool, BUF_SMALL);
 	if (buf || (sock->flags & S_WAIT))
 		return buf;
 	sock_unlist(e, sock);
@@ -72,14 +71,16 @@ struct buf *epoll_take_buf(struct epoll_io *e, struct io_sock *sock)
 /* Buffers came back: whoever waited may try again. */
 static void wake_starved(struct epoll_io *e)
 {
-	struct io_sock *sock;
+	uint64_t left = buf_pool_left(&e->io.pool);
+	struct io_sock *sock, *next;
 
-	while ((sock = TAILQ_FIRST(&e->wait)) && buf_pool_left(&e->io.pool) >= BUF_LARGE_BYTES) {
-		sock_unlist(e, sock);
+	/* Each takes one at least, so that a few buffers do not wake everybody. */
+	for (sock = TAILQ_FIRST(&e->wait); sock && left >= BUF_SMALL_BYTES; sock = next) {
+		next = TAILQ_NEXT(sock, run);
+		if (sock->kind == IO_DGRAM && left < BUF_LARGE_BYTES)
+			continue;
+		left -= BUF_SMALL_BYTES;
 		epoll_run(e, sock);
-		/* Each takes one at least, so that a few buffers do not wake everybody. */
-		if (buf_pool_left(&e->io.pool) < 4 * BUF_LARGE_BYTES)
-			break;
 	}
 }
 

@@ -115,7 +115,8 @@ void uring_on_connect(struct uring_io *u, struct io_sock *sock, const struct io_
  */
 static void arm_stream(struct uring_io *u, struct io_sock *sock)
 {
-	bool bulk = (sock->flags & S_BULK) && !uring_group_open(u, GROUP_LARGE);
+	bool bulk = (sock->flags & S_BULK) && !buf_pool_is_short(&u->io.pool) &&
+		    !uring_group_open(u, GROUP_LARGE);
 	bool limited = bulk && (u->features & URING_RECV_LIMIT);
 	struct io_uring_sqe *sqe = uring_sqe(u);
 
