@@ -163,7 +163,7 @@ static void close_quiet(struct conn_mgr *mgr)
 
 static bool is_stalled(const struct conn *conn)
 {
-	return conn->client.queued || conn->upstream.queued;
+	return !conn->aborted && (conn->client.queued || conn->upstream.queued);
 }
 
 /* Resets the connections that have waited longest for a peer to read, so that the others get
@@ -212,6 +212,8 @@ uint32_t conn_mgr_cut(struct conn_mgr *mgr)
 	struct conn *conn;
 
 	LIST_FOREACH(conn, &mgr->live, list) {
+		if (conn->aborted)
+			continue;
 		tcp_abort(conn);
 		n++;
 	}

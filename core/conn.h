@@ -71,6 +71,7 @@ struct conn {
 	struct timer timer; /* connect timeout, then idle timeout */
 	int64_t active_ns;  /* when bytes last moved */
 	uint8_t state;
+	bool aborted;   /* told to reset; counted already */
 	uint8_t target; /* of the attempt under way */
 	uint8_t tries;
 	LIST_ENTRY(conn) list; /* live, or free */

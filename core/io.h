@@ -12,9 +12,8 @@
  *  2. Sends to one stream socket leave in order, each byte once. Short writes stay inside the
  *     backend. What waits is gathered into one vectored send; one is in flight at a time.
  *  3. send() takes its chain over; the owner never sees it again. IO_SEND tells how many bytes
- *     the kernel took since the last such event. It may come late, but never later than the next
- *     event of any kind, and at once where a receive was stopped, a shutdown or close waits, or
- *     more is queued.
+ *     the kernel took since the last such event. A turn that sleeps may hold it back until it
+ *     returns, but not while a receive is stopped, a shutdown or close waits, or more is queued.
  *  4. IO_CLOSE is the last event that names its owner. After close() with IO_CLOSE_FLUSH only
  *     IO_SEND and IO_CLOSE come; after IO_CLOSE_NOW or IO_CLOSE_RESET only IO_CLOSE. The handle
  *     is dead when IO_CLOSE has been handled.

@@ -45,6 +45,8 @@ void tcp_finish(struct conn *conn)
 
 void tcp_abort(struct conn *conn)
 {
+	conn->aborted = true;
+	timer_stop(conn->mgr->wheel, &conn->timer);
 	conn_close(conn, IO_CLOSE_RESET);
 }
 

@@ -382,8 +382,8 @@ uint32_t udp_mgr_cut(struct udp_mgr *mgr)
 	struct udp_session *session;
 
 	LIST_FOREACH(session, &mgr->live, list) {
+		n += !session->closing;
 		session_close(session);
-		n++;
 	}
 	return n;
 }

@@ -196,6 +196,27 @@ SIM_TEST(tcp_dial, refused_as_time_runs_out, .mode = CONN_RELAY, .connect_ns = 5
 	sim_check_eq(sim, stats_errors(&sim->stats), 800);
 }
 
+/* The time for connecting runs out while a connection is already being reset. */
+SIM_TEST(tcp_dial, reset_as_time_runs_out, .mode = CONN_RELAY, .connect_ns = 50 * NS_PER_MS)
+{
+	const uint32_t n = 200;
+
+	fake_dial_plan(sim->io, &sim->targets[0], FAKE_SILENT, 0, 0);
+	for (uint32_t i = 0; i < n; i++) {
+		struct end client;
+
+		sim_accept(sim, &client);
+		while (timer_next_ns(&sim->wheel, sim->io->now_ns) > NS_PER_MS / 8)
+			sim_turn(sim, NS_PER_MS / 8);
+		if (!sim->conns.live_n)
+			continue;
+		conn_mgr_cut(&sim->conns);
+		sim_until_closed(sim);
+	}
+	sim_check_eq(sim, sim->stats.err_idle_timeout, 0);
+	sim_check_eq(sim, sim->stats.err_drain_cut, n);
+}
+
 /* ---- resets ---- */
 
 enum phase { QUIET, FLOWS, STALLED, FROM_ENDED, TO_ENDED, PHASES };

@@ -188,7 +188,7 @@ SIM_TEST(tcp_limit, longest_stalled_is_evicted, .mode = CONN_ECHO, .buffer_bytes
 	starved.goal = SOME;
 	end_write(sim, &starved, UINT64_MAX);
 	start_ns = sim->io->now_ns;
-	sim_run(sim, 800 * NS_PER_MS);
+	sim_run(sim, 300 * NS_PER_MS);
 	sim_check_eq(sim, starved.got, 0);
 	sim_check(sim, sim->io->starved > 0);
 	sim_check_eq(sim, sim->stats.err_buffer_evicted, 0);
@@ -207,7 +207,7 @@ SIM_TEST(tcp_limit, longest_stalled_is_evicted, .mode = CONN_ECHO, .buffer_bytes
 	sim_check_eq(sim, stats_errors(&sim->stats), 1);
 }
 
-/* Starving in spells, each shorter than a second, costs nobody a connection. */
+/* Starving in short spells costs nobody a connection. */
 SIM_TEST(tcp_limit, short_shortages_evict_nobody, .mode = CONN_ECHO, .buffer_bytes = 2 << 20)
 {
 	struct end stalled, starved;
@@ -222,7 +222,7 @@ SIM_TEST(tcp_limit, short_shortages_evict_nobody, .mode = CONN_ECHO, .buffer_byt
 
 		starved.goal += 1000;
 		end_write(sim, &starved, UINT64_MAX);
-		sim_run(sim, 800 * NS_PER_MS);
+		sim_run(sim, 300 * NS_PER_MS);
 		buf_put_chain(&sim->io->pool, taken);
 		sim_run(sim, 200 * NS_PER_MS);
 	}

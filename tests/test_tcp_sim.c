@@ -11,7 +11,7 @@
 #include "fake_io_priv.h"
 #include "sim.h"
 
-enum { LINKS = 30, STEPS_MAX = 100 * 1000, SEEDS = 400 };
+enum { LINKS = 30, STEPS_MAX = 100 * 1000, SEEDS = 400 / SIM_PART };
 
 /* How an end leaves. */
 enum leaving { LEAVE_SHUT, LEAVE_CLOSE, LEAVE_RESET, LEAVE_RESET_AT, LEAVE_STALL, LEAVINGS };

@@ -8,7 +8,13 @@
 
 #include "sim.h"
 
-enum { CLIENTS = 200, ASKED_N = 2, ASKED = 0xc0000201, CLIENT = 0x0a000000, CROWD = 3000 };
+enum {
+	CLIENTS = 200,
+	ASKED_N = 2,
+	ASKED = 0xc0000201,
+	CLIENT = 0x0a000000,
+	CROWD = 3000 / SIM_PART
+};
 
 struct message {
 	uint32_t client, asked, count;
