@@ -102,6 +102,16 @@ static inline bool buf_pool_is_short(const struct buf_pool *pool)
  * them. */
 void buf_pool_trim(struct buf_pool *pool, uint32_t max);
 
+/* More free buffers are backed by memory than a quiet server uses again. */
+static inline bool buf_pool_wants_trim(const struct buf_pool *pool)
+{
+	enum { KEPT = 64 };
+	const struct buf_stack *small = &pool->classes[BUF_SMALL];
+	const struct buf_stack *large = &pool->classes[BUF_LARGE];
+
+	return small->n > small->clean + KEPT || large->n > large->clean + KEPT;
+}
+
 /* A queue of bytes to send. */
 struct buf_queue {
 	struct buf *head, *tail;

@@ -227,13 +227,6 @@ static void close_udp_listeners(struct worker *worker)
 					       IO_CLOSE_NOW);
 }
 
-static uint64_t activity_now(const struct worker *worker)
-{
-	const struct stats *stats = &worker->stats;
-
-	return stats->bytes_in + stats->dgrams_in + stats->conns_accepted + stats->conns_closed;
-}
-
 static void tick_start(struct worker *worker)
 {
 	if (!timer_is_running(&worker->tick))
@@ -250,12 +243,9 @@ static bool has_said(const struct worker *worker)
 	return worker->pause_max.said || worker->pause_descriptors.said;
 }
 
-/* Runs while there is something to watch, so that an idle server sleeps. */
-static void tick_fired(struct timer *timer)
+static void tick(struct worker *worker)
 {
-	struct worker *worker = container_of(timer, struct worker, tick);
-	uint64_t activity = activity_now(worker);
-
+	worker->ticked_ns = worker->io->now_ns;
 	conn_mgr_tick(&worker->conns);
 	udp_mgr_tick(&worker->udp);
 	count_udp_drops(worker);
@@ -265,10 +255,31 @@ static void tick_fired(struct timer *timer)
 	/* What the datagram sockets held when the signal came has been served by now. */
 	if (worker->draining && !worker->udp.live_n)
 		close_udp_listeners(worker);
-	if (worker->draining || worker->io->starved || is_paused(worker) || has_said(worker) ||
-	    activity != worker->activity)
+}
+
+/* Something has to be looked at although nothing happens. */
+static bool needs_watch(const struct worker *worker)
+{
+	return worker->draining || worker->io->starved || is_paused(worker) || has_said(worker) ||
+	       buf_pool_wants_trim(&worker->io->pool);
+}
+
+static void tick_fired(struct timer *timer)
+{
+	struct worker *worker = container_of(timer, struct worker, tick);
+
+	tick(worker);
+	if (needs_watch(worker))
 		tick_start(worker);
-	worker->activity = activity;
+}
+
+/* While there is traffic turns are ticks enough: a timer would cost every wait a kernel timer. */
+static void tick_if_due(struct worker *worker)
+{
+	if (needs_watch(worker))
+		tick_start(worker);
+	else if (worker->io->now_ns - worker->ticked_ns >= TICK_NS)
+		tick(worker);
 }
 
 /* ---- the thread ---- */
@@ -330,8 +341,7 @@ static int worker_loop(struct worker *worker)
 		timer_advance(&worker->wheel, io->now_ns);
 		if (is_paused(worker) || worker->conns.out_of_descriptors)
 			resume_accepting(worker);
-		if (io->starved || is_paused(worker) || activity_now(worker) != worker->activity)
-			tick_start(worker);
+		tick_if_due(worker);
 	}
 	return 0;
 }

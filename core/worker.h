@@ -75,9 +75,9 @@ struct worker {
 	struct udp_listener udp_listeners[WORKER_LISTENERS_MAX];
 	uint32_t udp_drops[WORKER_LISTENERS_MAX]; /* the kernel's count, already in stats */
 	struct timer tick, drain_timer;
-	uint64_t activity; /* at the last tick */
-	int64_t retry_ns;  /* out of descriptors: accepting is tried again then; 0: not out */
-	bool at_limit;     /* --max-conns leaves none: looked at again after each turn */
+	int64_t ticked_ns;
+	int64_t retry_ns; /* out of descriptors: accepting is tried again then; 0: not out */
+	bool at_limit;    /* --max-conns leaves none: looked at again after each turn */
 	struct worker_pause pause_max, pause_descriptors;
 	bool draining, cut;
 };

@@ -84,7 +84,9 @@ netcat() {
 
 # ---- iperf3 ----
 
-# client -- relay -- server, each in a namespace of its own. iperf3 wants one port for all.
+# client -- relay -- server, each in a namespace of its own. iperf3 wants one port for all, and with
+# --bidir its server tells the two directions by the order in which connections arrive, which only
+# one worker keeps.
 iperf_net() {
 	need_command iperf3
 	netns client relay server
@@ -92,7 +94,7 @@ iperf_net() {
 		"$relay" to-client "10.88.1.2/24 fd88:1::2/64"
 	cable "$relay" to-server "10.88.2.1/24 fd88:2::1/64" \
 		"$server" to-relay "10.88.2.2/24 fd88:2::2/64"
-	NS=$relay sluice_start one relay \
+	NS=$relay sluice_start one relay -w 1 \
 		-l tcp:0.0.0.0:5201 -l udp:0.0.0.0:5201 -l "tcp:[::]:5201" -l "udp:[::]:5201" \
 		-t tcp:10.88.2.2:5201 -t udp:10.88.2.2:5201
 }

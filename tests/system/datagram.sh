@@ -95,7 +95,8 @@ link_local() {
 	netns client server
 	cable "$client" to-server "fe80::1/64" "$server" to-client "fe80::2/64"
 	NS=$server sluice_start one echo -l "udp:[::]:0"
-	NS=$server sluice_start two echo -l "udp:[fe80::2%to-client]:0" -l "tcp:[fe80::2%to-client]:0"
+	NS=$server sluice_start two echo -l "udp:[fe80::2%to-client]:0" \
+		-l "tcp:[fe80::2%to-client]:0"
 	port=$(port_of 1)
 	NS=$client must peer datagram "udp:[fe80::2%to-server]:$port" send 100 recv 100 \
 		from "udp:[fe80::2]:$port"

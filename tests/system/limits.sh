@@ -289,7 +289,7 @@ stalled_clients() {
 	rss_kib "${pid_of[one]}"
 	((rss_kib - before < 8192)) || fail "memory grew by $((rss_kib - before)) KiB"
 	counters one
-	echo "# memory grew by $((rss_kib - before)) KiB, ${count[err_buffer_evicted]} were evicted," \
+	echo "# memory grew by $((rss_kib - before)) KiB, ${count[err_buffer_evicted]} evicted," \
 		"$slowest ms for 301,000 bytes of another client"
 	peer_go stalled
 	peer_ends stalled
