@@ -408,6 +408,8 @@ static int run(struct serving *s, const sigset_t *signals)
 		int signo = sigwaitinfo(signals, NULL);
 
 		if (signo == SIGUSR1) {
+			for (uint32_t i = 0; i < s->server.workers; i++)
+				worker_settle(&s->workers[i]);
 			print_counters(s, false);
 			continue;
 		}

@@ -342,6 +342,10 @@ static int worker_loop(struct worker *worker)
 		if (is_paused(worker) || worker->conns.out_of_descriptors)
 			resume_accepting(worker);
 		tick_if_due(worker);
+		if (atomic_load_explicit(&worker->settle, memory_order_relaxed)) {
+			count_udp_drops(worker);
+			atomic_store_explicit(&worker->settle, false, memory_order_release);
+		}
 	}
 	return 0;
 }
@@ -439,13 +443,36 @@ int worker_start(struct worker *worker)
 	return -pthread_create(&worker->thread, NULL, worker_main, worker);
 }
 
+static bool worker_wake(struct worker *worker)
+{
+	bool alive;
+
+	pthread_mutex_lock(&worker->wake_lock);
+	alive = worker->io != NULL;
+	if (alive)
+		worker->io->ops->wake(worker->io);
+	pthread_mutex_unlock(&worker->wake_lock);
+	return alive;
+}
+
 void worker_stop(struct worker *worker)
 {
 	atomic_store_explicit(&worker->stop, WORKER_DRAIN, memory_order_release);
-	pthread_mutex_lock(&worker->wake_lock);
-	if (worker->io)
-		worker->io->ops->wake(worker->io);
-	pthread_mutex_unlock(&worker->wake_lock);
+	worker_wake(worker);
+}
+
+void worker_settle(struct worker *worker)
+{
+	const struct timespec ms = {.tv_nsec = NS_PER_MS};
+
+	atomic_store_explicit(&worker->settle, true, memory_order_release);
+	if (!worker_wake(worker))
+		return;
+	for (int i = 0; i < 100; i++) {
+		if (!atomic_load_explicit(&worker->settle, memory_order_acquire))
+			return;
+		nanosleep(&ms, NULL);
+	}
 }
 
 void worker_join(struct worker *worker)

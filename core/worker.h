@@ -60,10 +60,11 @@ struct worker {
 	int cpu;  /* to pin to, or -1 */
 	int *fds; /* bound sockets, one per server->listen; owned until attached */
 	pthread_t thread;
-	sem_t *started;     /* posted once, with err set */
-	int err;            /* 0, or -errno: why it could not start, or why it ended */
-	_Atomic int stop;   /* enum worker_stop */
-	_Atomic bool ended; /* set last, before SIGUSR2 goes to the main thread */
+	sem_t *started;      /* posted once, with err set */
+	int err;             /* 0, or -errno: why it could not start, or why it ended */
+	_Atomic int stop;    /* enum worker_stop */
+	_Atomic bool settle; /* set by worker_settle, cleared when the counters are up to date */
+	_Atomic bool ended;  /* set last, before SIGUSR2 goes to the main thread */
 	struct stats stats;
 
 	pthread_mutex_t wake_lock; /* keeps io alive while another thread wakes it */
@@ -87,6 +88,10 @@ int worker_start(struct worker *worker);
 
 /* Asks the worker to drain. Any thread may call it. */
 void worker_stop(struct worker *worker);
+
+/* Has the worker count what it has not yet looked at, as far as 100 ms allow: a backend may learn
+ * only with its next turn that what it sent has gone. */
+void worker_settle(struct worker *worker);
 
 /* Waits for the thread to end, and frees what it held. */
 void worker_join(struct worker *worker);
