@@ -24,6 +24,7 @@ enum {
 		64, /* for what is not a connection: standard streams, backends, the resolver */
 	DESCRIPTORS_PER_WORKER = 8,
 	CONNS_MAX = 1 << 20,
+	SOCKS_SPARE = 16, /* a handle is free only when its close has been handled */
 	LOCAL_MAX = 256,
 	BUFFER_BYTES_PER_WORKER = 64 << 20,
 	BUFFER_BYTES_MIN = 1 << 20, /* for one worker */
@@ -172,7 +173,8 @@ static int set_limits(struct serving *s)
 	server->udp_conf.sessions_max = (uint32_t)sessions;
 	atomic_store(&server->limit.left, (int64_t)conns);
 	atomic_store(&server->session_limit.left, (int64_t)sessions);
-	server->io_conf.socks_max = (uint32_t)(conns * each + sessions + server->n_listen);
+	server->io_conf.socks_max =
+		(uint32_t)(conns * each + sessions + server->n_listen + SOCKS_SPARE);
 	server->io_conf.buffer_bytes = opt->buffer_memory ? opt->buffer_memory / server->workers
 							  : BUFFER_BYTES_PER_WORKER;
 	if (server->io_conf.buffer_bytes < BUFFER_BYTES_MIN)

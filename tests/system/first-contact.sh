@@ -379,6 +379,7 @@ says_ready() {
 }
 
 make_install() {
+	[[ -w $build ]] || skip "needs to write to $build"
 	local folder
 	folder=$(realpath --relative-to=. "$build")
 	must make -s install B="$folder" DESTDIR="$dir/root" PREFIX=/opt/x >"$dir/make.out"
