@@ -140,8 +140,6 @@ struct uring_io {
 	struct io_sock *dirty, **dirty_tail;
 	struct io_sock *tries, **tries_tail;
 	struct buf *dgrams; /* submitted as TAG_DGRAM, outcome not yet known */
-	uint32_t dgrams_n;
-	uint64_t dgrams_bytes;
 	struct sock_list stopped;
 	uint8_t *scratch; /* message headers, until submitted */
 	size_t scratch_used;

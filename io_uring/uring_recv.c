@@ -109,9 +109,9 @@ void uring_on_connect(struct uring_io *u, struct io_sock *sock, const struct io_
 /* ---- receiving ---- */
 
 /*
- * A local stream does not repeat: from Linux 6.17 on such a socket tells how much is left in it, an
- * end of stream counts as nothing, and a repeating receive that finds data and end together waits
- * for ever for a wake-up that has already been.
+ * A local stream does not repeat. On Linux 6.18 a repeating receive with POLL_FIRST that found data
+ * and end together on such a socket was seen to wait for ever; whether leaving POLL_FIRST out is
+ * enough in every case is not known.
  */
 static void arm_stream(struct uring_io *u, struct io_sock *sock)
 {
