@@ -5,6 +5,8 @@ VERSION      ?= 0.1.0
 PREFIX       ?= /usr/local
 FUZZ_SECONDS ?= 20
 FUZZ_CC      ?= clang
+BPF_CC       ?= clang
+BPFTOOL      ?= $(or $(shell command -v bpftool),/usr/sbin/bpftool)
 CFLAGS       ?= -O2 -g
 
 comma := ,
@@ -13,7 +15,11 @@ Q     := $(if $(filter 1,$(V)),,@)
 say    = $(if $(filter 1,$(V)),,@printf '  %-5s %s\n' $(1) $@)
 
 # pkg-config may be missing on a new machine: the rule of $(B)/flags tells, not the reading of this.
-libs      := 'liburing >= 2.3' jansson libxxhash
+# The XDP filter is left out, and says so, where one of the three that make it is missing.
+xdp_lacks := $(strip $(shell command -v $(BPF_CC) >/dev/null || echo $(BPF_CC)) \
+	     $(shell $(BPFTOOL) version >/dev/null 2>&1 || echo bpftool) \
+	     $(shell pkg-config --exists 'libbpf >= 1.1' || echo libbpf))
+libs      := 'liburing >= 2.3' jansson libxxhash $(if $(xdp_lacks),,libbpf)
 libs_cc   := $(shell pkg-config --cflags $(libs) 2>/dev/null)
 libs_ld   := $(shell pkg-config --libs $(libs) 2>/dev/null)
 crit_cc   := $(shell pkg-config --cflags criterion 2>/dev/null)
@@ -23,7 +29,10 @@ warn      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wv
 	     $(if $(filter 1,$(WERROR)),-Werror)
 fortify   := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 san       := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-cpp_all   := -D_GNU_SOURCE -DSLUICE_VERSION=\"$(VERSION)\" -iquote . $(libs_cc) $(CPPFLAGS)
+cpp_all   := -D_GNU_SOURCE -DSLUICE_VERSION=\"$(VERSION)\" -iquote . -iquote $(B) $(libs_cc) \
+	     $(if $(xdp_lacks),-DSLUICE_XDP_LACKS='"$(xdp_lacks)"') $(CPPFLAGS)
+bpf_cc    := -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -target bpf -mcpu=v3 -iquote . \
+	     $(if $(filter 1,$(WERROR)),-Werror) -idirafter /usr/include/$(shell $(CC) -dumpmachine)
 cc_all    := -std=gnu11 $(CFLAGS) $(warn) -pthread -fPIE $(if $(SAN),$(san),$(fortify))
 ld_all    := -pthread -pie $(san) -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 depgen     = -MMD -MP
@@ -31,9 +40,12 @@ parallel   = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 submake    = $(MAKE) --no-print-directory $(parallel)
 
 # main.c stays out of what the tests link against.
-lib_src   := $(filter-out core/main.c,$(wildcard core/*.c io_uring/*.c))
+xdp_bpf   := xdp/attach.c xdp/load.c xdp/load_fill.c xdp/open.c xdp/probe.c xdp/read.c xdp/replace.c
+xdp_src   := $(filter-out %.bpf.c $(if $(xdp_lacks),$(xdp_bpf),xdp/absent.c),$(wildcard xdp/*.c))
+lib_src   := $(filter-out core/main.c,$(wildcard core/*.c io_uring/*.c)) $(xdp_src)
 floor_src := $(wildcard bench/floor_*.c)
-load_src  := $(filter-out $(floor_src),$(wildcard bench/*.c))
+load_src  := $(wildcard bench/load*.c)
+flood_src := $(if $(xdp_lacks),,$(filter-out %.bpf.c,$(wildcard bench/flood*.c bench/xdp_*.c)))
 unit_src  := $(wildcard tests/test_*.c)
 cont_src  := $(wildcard tests/contract*.c)
 fuzz_src  := $(wildcard tests/fuzz_*.c)
@@ -42,7 +54,8 @@ help_src  := $(filter-out $(unit_src) $(cont_src) $(fuzz_src),$(wildcard tests/*
 obj        = $(patsubst %.c,$(B)/obj/%.o,$(1))
 fuzz_obj   = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
 main_bin  := $(if $(wildcard core/main.c),$(B)/sluice)
-bench_bin := $(patsubst bench/%.c,$(B)/%,$(floor_src)) $(if $(load_src),$(B)/load)
+bench_bin := $(patsubst bench/%.c,$(B)/%,$(floor_src)) $(if $(load_src),$(B)/load) \
+	     $(if $(flood_src),$(B)/flood)
 peer_bin  := $(if $(wildcard tests/system/*.c),$(B)/peer)
 test_bin  := $(if $(unit_src),$(B)/unit) $(if $(cont_src),$(B)/contract) $(peer_bin)
 fuzz_bin  := $(patsubst tests/%.c,build/fuzz/%,$(fuzz_src))
@@ -125,6 +138,21 @@ need-clang:
 	@command -v $(FUZZ_CC) >/dev/null || \
 		{ echo "error: $(FUZZ_CC) is missing; run 'make test-deps'"; exit 1; } >&2
 
+# What runs in the kernel, and the header that embeds it.
+$(B)/%.bpf.o: %.bpf.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,BPF)
+	$(Q)$(BPF_CC) $(bpf_cc) $(depgen) -MT $@ -MF $(@:.o=.d) -c -o $@ $<
+
+$(B)/%.skel.h: $(B)/%.bpf.o
+	$(call say,SKEL)
+	$(Q)$(BPFTOOL) gen skeleton $< name $(*F)_bpf >$@
+
+ifeq ($(xdp_lacks),)
+$(call obj,xdp/load.c) build/fuzz/obj/xdp/load.o: $(B)/xdp/filter.skel.h
+$(call obj,$(flood_src)): $(B)/bench/flood.skel.h
+endif
+
 $(B)/obj/tests/%.o: tests/%.c $(B)/flags | need-criterion
 	@mkdir -p $(@D)
 	$(call say,CC)
@@ -137,10 +165,11 @@ $(B)/obj/%.o: %.c $(B)/flags
 
 $(B)/sluice: $(call obj,$(lib_src) core/main.c)
 $(B)/load: $(call obj,$(load_src))
+$(B)/flood: $(call obj,$(flood_src))
 $(B)/floor_%: $(B)/obj/bench/floor_%.o
 	$(call say,LD)
 	$(Q)$(CC) $(ld_all) -o $@ $^ $(libs_ld) -lm
-$(B)/sluice $(B)/load:
+$(B)/sluice $(B)/load $(B)/flood:
 	$(call say,LD)
 	$(Q)$(CC) $(ld_all) -o $@ $^ $(libs_ld) -lm
 

@@ -31,6 +31,12 @@
 	"                         4M (default: 64M for each worker)\n"                      \
 	"      --log-level L      error, warn, info or debug (default: info)\n"             \
 	"      --log-format F     text or json (default: text)\n"                           \
+	"      --xdp IFACE        judge datagrams to the udp listeners in the driver of\n"  \
+	"                         this interface; may be given up to 16 times\n"            \
+	"      --xdp-mode MODE    native, generic or auto (default: auto, which takes\n"    \
+	"                         native where the driver can, else generic)\n"             \
+	"      --xdp-rules FILE   by these rules (default: every datagram passes); see:\n"  \
+	"                         sluice help xdp\n"                                        \
 	"  -h, --help             print this text\n"
 
 #define UNITS                                                                               \
@@ -50,6 +56,7 @@ static const char help_overview[] =
 	"  sluice relay   -l ADDR [-l ADDR ...] -t ADDR [-t ADDR ...] [options]\n"
 	"                                                   forward to another server\n"
 	"  sluice probe   [--json]                          what this kernel offers\n"
+	"  sluice xdp     SUBCOMMAND [IFACE] [options]      filter UDP in the driver\n"
 	"  sluice help    [COMMAND]                         a command's options\n"
 	"  sluice --version\n"
 	"\n"
@@ -112,6 +119,69 @@ static const char help_probe[] =
 	"      --json             as one JSON object\n"
 	"  -h, --help             print this text\n";
 
+static const char help_xdp[] =
+	"sluice xdp attach IFACE [--mode auto|native|generic] [--rules FILE]\n"
+	"sluice xdp detach IFACE\n"
+	"sluice xdp status [IFACE] [--json]\n"
+	"sluice xdp rules  IFACE [FILE]\n"
+	"sluice xdp add    IFACE RULE ...\n"
+	"sluice xdp del    IFACE RULE ...\n"
+	"sluice xdp stats  IFACE [--json] [--all] [--watch [SECONDS]]\n"
+	"sluice xdp check  FILE\n"
+	"\n"
+	"Judges UDP datagrams in the driver of a network interface, before the kernel\n"
+	"spends more on them: what is dropped there costs least. Everything else is left\n"
+	"alone. A server filters for its own listeners while it runs with --xdp IFACE.\n"
+	"\n"
+	"  attach   puts the filter on IFACE, where it stays until it is detached; it is\n"
+	"           pinned as /sys/fs/bpf/sluice/IFACE\n"
+	"  detach   takes it off\n"
+	"  status   prints what is attached: to IFACE, or to every interface\n"
+	"  rules    prints the rules in force, or replaces all of them at once by those\n"
+	"           of FILE (- is standard input)\n"
+	"  add      adds rules to those in force; all of them, or none\n"
+	"  del      deletes rules that are in force; all of them, or none\n"
+	"  stats    prints packets and bytes by verdict, by reason and by rule. Of more\n"
+	"           than 50 rules only those that matched, unless --all is given. With\n"
+	"           --watch it prints rates every SECONDS (0.1 to 3600, default: 1)\n"
+	"           until it is interrupted\n"
+	"  check    says whether FILE is a valid set of rules; needs no privilege\n"
+	"\n"
+	"  sluice xdp attach eth0 --rules rules.txt\n"
+	"  sluice xdp add eth0 drop from 192.0.2.0/24\n"
+	"  sluice xdp stats eth0 --watch 2\n"
+	"\n"
+	"Options:\n"
+	"      --mode MODE        native (in the driver), generic (behind it, on any\n"
+	"                         interface) or auto (default: auto, which takes native\n"
+	"                         where the driver can, else generic)\n"
+	"      --rules FILE       the rules to begin with (default: default pass)\n"
+	"      --json             as JSON: an object; status without IFACE: an array;\n"
+	"                         stats --watch: an object a line\n"
+	"  -h, --help             print this text\n"
+	"\n"
+	"Rules, one a line in a file; # begins a comment:\n"
+	"  default pass|drop\n"
+	"  pass|drop from PREFIX [to-port PORT]\n"
+	"  pass|drop to-port PORT\n"
+	"  drop length MIN-MAX [to-port PORT]\n"
+	"  pass|drop fragments\n"
+	"  limit [from PREFIX] [to-port PORT] rate RATE [burst BURST]\n"
+	"        per source|per prefix N[,N6]|total\n"
+	"\n"
+	"The most specific rule decides: the longest prefix for the datagram's port, the\n"
+	"longest for any port, the port alone, the default (default pass unless told; it\n"
+	"counts as a rule). What passes has to keep within the most specific limit of\n"
+	"each kind: per source, per prefix and in total. Malformed datagrams are dropped\n"
+	"before all this, and so are those of which a length rule says it; lengths are\n"
+	"bytes of payload. A RATE is datagrams/s, as in 1000, or bytes/s of whole frames\n"
+	"with a unit, as in 10MB/s; a BURST (default: a tenth of a second) is the same\n"
+	"without the second. On a command line a rule may be one word or several.\n"
+	"\n"
+	"Attaching needs root, or CAP_BPF and CAP_NET_ADMIN; everything about a filter\n"
+	"that another process has attached needs CAP_SYS_ADMIN too.\n"
+	"Exit status: 0 clean, 1 failure, 2 wrong command line.\n";
+
 const char *opt_help(enum opt_command about)
 {
 	switch (about) {
@@ -123,6 +193,8 @@ const char *opt_help(enum opt_command about)
 		return help_relay;
 	case OPT_PROBE:
 		return help_probe;
+	case OPT_XDP:
+		return help_xdp;
 	default:
 		return help_overview;
 	}

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Wires everything: the only file that knows both backends. */
+/* Wires everything: the only file that knows both backends, and with filter.c the XDP filter. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "filter.h"
 #include "io_epoll.h"
 #include "io_uring/uring.h"
 #include "log.h"
@@ -13,6 +14,8 @@
 #include "probe.h"
 #include "serve.h"
 #include "util.h"
+#include "xdp/command.h"
+#include "xdp/xdp.h"
 
 enum { EXIT_USAGE = 2, REASON_MAX = URING_WHY_MAX + 80 };
 
@@ -41,22 +44,29 @@ static int run_server(const struct opt *opt)
 		.fd = STDERR_FILENO, .level = opt->log_level, .format = opt->log_format};
 	char reason[REASON_MAX];
 	const struct io_ops *ops = choose_backend(opt->backend, reason);
+	struct filter *filter;
+	int status;
 
 	if (!ops) {
 		log_write(&log, LOG_ERROR, "-b io_uring: %s", reason);
 		return EXIT_FAILURE;
 	}
 	log_write(&log, LOG_INFO, "backend %s: %s", ops->name, reason);
-	return serve(opt, ops, &log);
+	status = filter_new(opt, &log, &filter);
+	if (!status)
+		status = serve(opt, ops, &log, filter_hooks(filter));
+	filter_free(filter);
+	return status;
 }
 
 static int run_probe(bool json)
 {
 	struct uring_probe_row uring[URING_PROBE_ROWS_MAX];
-	struct probe_row rows[URING_PROBE_ROWS_MAX + 1];
+	struct xdp_probe_row xdp[XDP_PROBE_ROWS_MAX];
+	struct probe_row rows[URING_PROBE_ROWS_MAX + XDP_PROBE_ROWS_MAX];
 	char reason[REASON_MAX];
 	const struct io_ops *ops = choose_backend(OPT_BACKEND_AUTO, reason);
-	size_t n = uring_probe(uring);
+	size_t n = uring_probe(uring), n_xdp = xdp_probe(xdp);
 
 	for (size_t i = 0; i < n; i++)
 		rows[i] = (struct probe_row){.group = "io_uring",
@@ -65,10 +75,13 @@ static int run_probe(bool json)
 					     .required = uring[i].required,
 					     .found = uring[i].found,
 					     .why = uring[i].why};
-	rows[n++] = (struct probe_row){.group = "xdp",
-				       .name = "filter",
-				       .since = "5.18",
-				       .why = "not in this version of sluice"};
+	for (size_t i = 0; i < n_xdp; i++)
+		rows[n++] = (struct probe_row){.group = "xdp",
+					       .name = xdp[i].name,
+					       .since = xdp[i].since,
+					       .required = xdp[i].required,
+					       .found = xdp[i].found,
+					       .why = xdp[i].why};
 	return probe_print(rows, n, ops->name, reason, json);
 }
 
@@ -90,6 +103,8 @@ int main(int argc, char **argv)
 		break;
 	case OPT_PROBE:
 		return run_probe(opt.json);
+	case OPT_XDP:
+		return xdp_command(opt.xdp_argc, opt.xdp_argv);
 	case OPT_ECHO:
 	case OPT_DISCARD:
 	case OPT_RELAY:

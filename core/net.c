@@ -221,3 +221,31 @@ uint32_t net_cmsg_write(void *control, const struct dgram_meta *meta)
 	}
 	return 0;
 }
+
+const char *net_bind_remedy(int err, enum addr_kind kind)
+{
+	switch (err) {
+	case -EADDRINUSE:
+		return kind == ADDR_UNIX
+			       ? "; another program listens there, or the file is not a "
+				 "socket: remove it or pick another path"
+			       : "; stop the program that has it (ss -lntup tells which), or "
+				 "pick another port (0 picks one)";
+	case -EACCES:
+	case -EPERM:
+		return kind == ADDR_UNIX
+			       ? "; the directory must be writable"
+			       : "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
+	case -EADDRNOTAVAIL:
+		return "; no interface of this host has that address (ip addr lists them)";
+	case -EAFNOSUPPORT:
+		return "; this host has no such address family (IPv6 may be disabled)";
+	case -ENOENT:
+	case -ENOTDIR:
+		return "; the directory must exist";
+	case -EMFILE:
+		return "; raise the descriptor limit (ulimit -n)";
+	default:
+		return "";
+	}
+}

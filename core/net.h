@@ -50,4 +50,8 @@ void net_cmsg_read(struct msghdr *msg, struct dgram_meta *meta);
  * Returns the bytes used, 0 when local is not known. */
 uint32_t net_cmsg_write(void *control, const struct dgram_meta *meta);
 
+/* What to do about a listener that failed with err, a negative errno: "; ..." to put behind the
+ * error, or "". Constant. */
+const char *net_bind_remedy(int err, enum addr_kind kind);
+
 #endif

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,8 +14,9 @@
 #include "util.h"
 
 static const char *const command_names[] = {
-	[OPT_ECHO] = "echo",   [OPT_DISCARD] = "discard", [OPT_RELAY] = "relay",
-	[OPT_PROBE] = "probe", [OPT_HELP] = "help",       [OPT_VERSION] = "version",
+	[OPT_ECHO] = "echo",       [OPT_DISCARD] = "discard", [OPT_RELAY] = "relay",
+	[OPT_PROBE] = "probe",     [OPT_XDP] = "xdp",         [OPT_HELP] = "help",
+	[OPT_VERSION] = "version",
 };
 
 /* Options without a letter. */
@@ -29,6 +31,9 @@ enum {
 	O_BUFFER_MEMORY,
 	O_LOG_LEVEL,
 	O_LOG_FORMAT,
+	O_XDP,
+	O_XDP_MODE,
+	O_XDP_RULES,
 	O_JSON,
 };
 
@@ -47,6 +52,9 @@ static const struct option server_options[] = {
 	{"buffer-memory", required_argument, NULL, O_BUFFER_MEMORY},
 	{"log-level", required_argument, NULL, O_LOG_LEVEL},
 	{"log-format", required_argument, NULL, O_LOG_FORMAT},
+	{"xdp", required_argument, NULL, O_XDP},
+	{"xdp-mode", required_argument, NULL, O_XDP_MODE},
+	{"xdp-rules", required_argument, NULL, O_XDP_RULES},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -64,6 +72,7 @@ struct parser {
 	char *error;
 	const char *listen_text[OPT_LISTEN_MAX];
 	const char *target_text[OPT_TARGET_MAX];
+	bool xdp_mode_given;
 };
 
 const char *opt_command_name(enum opt_command command)
@@ -122,6 +131,22 @@ static int add_address(struct parser *p, struct addr_spec *specs, const char **t
 	if (addr_parse(optarg, &specs[*n], &why) < 0)
 		return fail_option(p, why);
 	texts[(*n)++] = optarg;
+	return 0;
+}
+
+static int add_interface(const struct parser *p)
+{
+	struct opt *opt = p->opt;
+	size_t len = strlen(optarg);
+
+	if (!len || len >= IF_NAMESIZE)
+		return fail_option(p, "interface names have 1 to 15 characters, as in --xdp eth0");
+	for (int i = 0; i < opt->n_xdp; i++)
+		if (!strcmp(opt->xdp[i], optarg))
+			return fail_option(p, "given twice; leave one out");
+	if (opt->n_xdp == OPT_XDP_MAX)
+		return fail_option(p, "too many interfaces; 16 can be given");
+	opt->xdp[opt->n_xdp++] = optarg;
 	return 0;
 }
 
@@ -218,6 +243,11 @@ static int set_named(struct parser *p, int letter)
 		[LOG_DEBUG] = "debug",
 	};
 	static const char *const formats[] = {[LOG_TEXT] = "text", [LOG_JSON] = "json"};
+	static const char *const xdp_modes[] = {
+		[OPT_XDP_AUTO] = "auto",
+		[OPT_XDP_NATIVE] = "native",
+		[OPT_XDP_GENERIC] = "generic",
+	};
 	int value = 0, r;
 
 	switch (letter) {
@@ -228,6 +258,11 @@ static int set_named(struct parser *p, int letter)
 	case O_LOG_LEVEL:
 		r = set_word(p, levels, ARRAY_SIZE(levels), &value);
 		p->opt->log_level = (enum log_level)value;
+		return r;
+	case O_XDP_MODE:
+		r = set_word(p, xdp_modes, ARRAY_SIZE(xdp_modes), &value);
+		p->opt->xdp_mode = (enum opt_xdp_mode)value;
+		p->xdp_mode_given = true;
 		return r;
 	default:
 		r = set_word(p, formats, ARRAY_SIZE(formats), &value);
@@ -264,6 +299,11 @@ static int set_option(struct parser *p, int letter)
 		return set_buffer_memory(p);
 	case O_CPUS:
 		return set_cpus(p);
+	case O_XDP:
+		return add_interface(p);
+	case O_XDP_RULES:
+		opt->xdp_rules = optarg;
+		return 0;
 	case O_JSON:
 		opt->json = true;
 		return 0;
@@ -344,7 +384,30 @@ static int parse_options(struct parser *p, int argc)
 				probe ? "see:" : "an address follows -l or -t; see:",
 				opt_command_name(p->opt->command));
 	}
+	if (!probe && !p->opt->n_xdp && (p->xdp_mode_given || p->opt->xdp_rules))
+		return opt_fail(p->error,
+				"--xdp-%s: no interface to filter on; add one, as in "
+				"--xdp eth0",
+				p->xdp_mode_given ? "mode" : "rules");
 	return probe ? 0 : opt_check(p->opt, p->listen_text, p->target_text, p->error);
+}
+
+/* What the words mean is the filter's matter, save for a wish for help anywhere among them. */
+static int parse_xdp(struct parser *p, int argc)
+{
+	if (!argc)
+		return opt_fail(p->error, "xdp: a subcommand is missing, as in: sluice xdp status; "
+					  "see: sluice help xdp");
+	for (int i = 0; i < argc && strcmp(p->argv[i], "--"); i++) {
+		if (strcmp(p->argv[i], "--help") && strcmp(p->argv[i], "-h"))
+			continue;
+		p->opt->command = OPT_HELP;
+		p->opt->help_about = OPT_XDP;
+		return 0;
+	}
+	p->opt->xdp_argc = argc;
+	p->opt->xdp_argv = p->argv;
+	return 0;
 }
 
 static int find_command(const struct parser *p, const char *word, enum opt_command *ret_command)
@@ -365,8 +428,8 @@ static int find_command(const struct parser *p, const char *word, enum opt_comma
 				nearest);
 	return opt_fail(
 		p->error,
-		"'%s': no such command; there are echo, discard, relay, probe and help, as in: "
-		"sluice echo -l tcp:127.0.0.1:7007",
+		"'%s': no such command; there are echo, discard, relay, probe, xdp and help, as "
+		"in: sluice echo -l tcp:127.0.0.1:7007",
 		quote);
 }
 
@@ -405,6 +468,10 @@ int opt_parse(int argc, char *const argv[], struct opt *ret_opt, char *error)
 	r = parse_command(&p, argc);
 	if (r < 0)
 		return r;
+	if (ret_opt->command == OPT_XDP) {
+		p.argv = argv + 2;
+		return parse_xdp(&p, argc - 2);
+	}
 	if (ret_opt->command != OPT_HELP && ret_opt->command != OPT_VERSION) {
 		p.argv = argv + 1; /* the command is what getopt takes for the program's name */
 		return parse_options(&p, argc - 1);

@@ -14,13 +14,15 @@
 #include "addr.h"
 #include "log.h"
 
-enum opt_command { OPT_ECHO, OPT_DISCARD, OPT_RELAY, OPT_PROBE, OPT_HELP, OPT_VERSION };
+enum opt_command { OPT_ECHO, OPT_DISCARD, OPT_RELAY, OPT_PROBE, OPT_XDP, OPT_HELP, OPT_VERSION };
 enum opt_backend { OPT_BACKEND_AUTO, OPT_BACKEND_URING, OPT_BACKEND_EPOLL };
+enum opt_xdp_mode { OPT_XDP_AUTO, OPT_XDP_NATIVE, OPT_XDP_GENERIC };
 
 enum {
 	OPT_LISTEN_MAX = 64,
 	OPT_TARGET_MAX = 64,
 	OPT_WORKERS_MAX = 256,
+	OPT_XDP_MAX = 16,
 	OPT_ERROR_MAX = 320,
 };
 
@@ -28,6 +30,8 @@ struct opt {
 	enum opt_command command;
 	enum opt_command help_about; /* OPT_HELP: the command asked about; OPT_HELP: the overview */
 	bool json;                   /* probe --json */
+	int xdp_argc;                /* xdp: the words behind it, at least one */
+	char *const *xdp_argv;
 
 	struct addr_spec listen[OPT_LISTEN_MAX];
 	int n_listen;
@@ -47,11 +51,17 @@ struct opt {
 	uint64_t buffer_memory;     /* bytes over all workers; 0: default */
 	enum log_level log_level;   /* default info */
 	enum log_format log_format; /* default text */
+
+	const char *xdp[OPT_XDP_MAX]; /* interfaces to filter on */
+	int n_xdp;
+	enum opt_xdp_mode xdp_mode;
+	const char *xdp_rules; /* path; NULL: no rules but the default */
 };
 
 /*
  * Parses argv. Returns 0, or -EINVAL with one line in error (OPT_ERROR_MAX bytes) that names the
- * argument and the remedy; *ret_opt is then unspecified.
+ * argument and the remedy; *ret_opt is then unspecified. Texts in *ret_opt are those of argv. The
+ * words behind "xdp" are only handed over.
  */
 int opt_parse(int argc, char *const argv[], struct opt *ret_opt, char *error);
 

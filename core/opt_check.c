@@ -162,6 +162,22 @@ static int check_relay(const struct opt *opt, const char *const *listen_text,
 	return 0;
 }
 
+/* The filter judges datagrams only. */
+static int check_xdp(const struct opt *opt, char *error)
+{
+	char quote[OPT_QUOTE_MAX];
+	int i = 0;
+
+	while (i < opt->n_listen && opt->listen[i].kind != ADDR_UDP)
+		i++;
+	if (!opt->n_xdp || i < opt->n_listen)
+		return 0;
+	return opt_fail(error,
+			"'--xdp %s': no udp listener to filter for; add one, as in "
+			"-l udp:192.0.2.1:7007, or leave --xdp out",
+			opt_quote(opt->xdp[0], quote));
+}
+
 int opt_check(const struct opt *opt, const char *const *listen_text, const char *const *target_text,
 	      char *error)
 {
@@ -178,5 +194,5 @@ int opt_check(const struct opt *opt, const char *const *listen_text, const char 
 	r = check_listen(opt, listen_text, error);
 	if (r == 0 && opt->command == OPT_RELAY)
 		r = check_relay(opt, listen_text, target_text, error);
-	return r;
+	return r < 0 ? r : check_xdp(opt, error);
 }

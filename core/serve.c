@@ -33,6 +33,7 @@ enum {
 struct serving {
 	const struct opt *opt;
 	const struct log *log;
+	const struct serve_filter *filter; /* may be NULL */
 	struct server server;
 	struct worker *workers;
 	struct addr targets[CONN_TARGETS_MAX], udp_targets[CONN_TARGETS_MAX], own[UDP_OWN_MAX];
@@ -185,34 +186,6 @@ static int set_limits(struct serving *s)
 
 /* ---- listening ---- */
 
-static const char *bind_remedy(int err, const struct addr *addr)
-{
-	switch (err) {
-	case -EADDRINUSE:
-		return addr->kind == ADDR_UNIX
-			       ? "; another program listens there, or the file is not a "
-				 "socket: remove it or pick another path"
-			       : "; stop the program that has it (ss -lntup tells which), or "
-				 "pick another port (0 picks one)";
-	case -EACCES:
-	case -EPERM:
-		return addr->kind == ADDR_UNIX
-			       ? "; the directory must be writable"
-			       : "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
-	case -EADDRNOTAVAIL:
-		return "; no interface of this host has that address (ip addr lists them)";
-	case -EAFNOSUPPORT:
-		return "; this host has no such address family (IPv6 may be disabled)";
-	case -ENOENT:
-	case -ENOTDIR:
-		return "; the directory must exist";
-	case -EMFILE:
-		return "; raise the descriptor limit (ulimit -n)";
-	default:
-		return "";
-	}
-}
-
 /* One socket per worker on one address. The first decides the port. */
 static int open_listener(struct serving *s, uint32_t index)
 {
@@ -230,7 +203,7 @@ static int open_listener(struct serving *s, uint32_t index)
 			err = net_local_addr(fd, addr->kind, addr);
 		if (err < 0)
 			return fail(s, EXIT_FAILURE, "-l %s: %s%s", addr_format(addr, text),
-				    strerror(-err), bind_remedy(err, addr));
+				    strerror(-err), net_bind_remedy(err, addr->kind));
 		s->fds[w][index] = fd;
 	}
 	return 0;
@@ -277,6 +250,20 @@ static int open_listeners(struct serving *s)
 	server->udp_conf.n_own = n_own;
 	collect_local(s);
 	return 0;
+}
+
+static int start_filter(struct serving *s)
+{
+	const struct server *server = &s->server;
+	union addr_inet served[WORKER_LISTENERS_MAX];
+	uint32_t n = 0;
+
+	if (!s->filter)
+		return 0;
+	for (uint32_t i = 0; i < server->n_listen; i++)
+		if (server->listen[i].kind == ADDR_UDP)
+			served[n++] = server->listen[i].inet;
+	return s->filter->start(s->filter->ctx, served, n);
 }
 
 static void close_listeners(struct serving *s)
@@ -365,6 +352,8 @@ static void print_counters(struct serving *s, bool summary)
 	else
 		stats_format(&sum, text, sizeof(text));
 	fputs(text, stdout);
+	if (s->filter)
+		s->filter->print(s->filter->ctx, summary);
 	fflush(stdout);
 }
 
@@ -376,6 +365,8 @@ static void print_listeners(const struct serving *s)
 		printf("listening %s backend=%s workers=%u\n",
 		       addr_format(&s->server.listen[i], text), s->server.ops->name,
 		       s->server.workers);
+	if (s->filter)
+		s->filter->announce(s->filter->ctx);
 	printf("ready\n");
 	fflush(stdout);
 }
@@ -459,9 +450,11 @@ static void configure(struct serving *s, const struct opt *opt, const struct io_
 		server->hash_seed = (uint64_t)util_now_ns();
 }
 
-int serve(const struct opt *opt, const struct io_ops *ops, const struct log *log)
+int serve(const struct opt *opt, const struct io_ops *ops, const struct log *log,
+	  const struct serve_filter *filter)
 {
-	struct serving s = {.opt = opt, .log = log, .started_ns = util_now_ns()};
+	struct serving s = {
+		.opt = opt, .log = log, .filter = filter, .started_ns = util_now_ns()};
 	sigset_t signals;
 	int status;
 
@@ -474,6 +467,8 @@ int serve(const struct opt *opt, const struct io_ops *ops, const struct log *log
 		status = set_limits(&s);
 	if (!status)
 		status = open_listeners(&s);
+	if (!status)
+		status = start_filter(&s);
 	if (!status)
 		status = start_workers(&s);
 	if (!status) {

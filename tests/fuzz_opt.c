@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,23 @@ enum { WORDS_MAX = 200 };
 	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_xdp_options(const struct opt *opt)
+{
+	bool udp = false;
+
+	for (int i = 0; i < opt->n_listen; i++)
+		udp = udp || opt->listen[i].kind == ADDR_UDP;
+	CHECK(opt->n_xdp >= 0 && opt->n_xdp <= OPT_XDP_MAX);
+	CHECK(!opt->n_xdp || udp);
+	CHECK(opt->n_xdp || (!opt->xdp_rules && opt->xdp_mode == OPT_XDP_AUTO));
+	CHECK(opt->xdp_mode <= OPT_XDP_GENERIC);
+	for (int i = 0; i < opt->n_xdp; i++) {
+		CHECK(*opt->xdp[i] && strlen(opt->xdp[i]) < IF_NAMESIZE);
+		for (int j = 0; j < i; j++)
+			CHECK(strcmp(opt->xdp[i], opt->xdp[j]));
+	}
+}
 
 static void check_options(const struct opt *opt)
 {
@@ -41,6 +59,7 @@ static void check_options(const struct opt *opt)
 	CHECK(opt->buffer_memory == 0 || opt->buffer_memory >= 4 << 20);
 	CHECK(opt->backend <= OPT_BACKEND_EPOLL);
 	CHECK(opt->log_level <= LOG_DEBUG && opt->log_format <= LOG_JSON);
+	check_xdp_options(opt);
 }
 
 static void check_command_line(int argc, char *const argv[])
@@ -59,6 +78,8 @@ static void check_command_line(int argc, char *const argv[])
 	CHECK(*opt_help(opt.command == OPT_HELP ? opt.help_about : opt.command));
 	if (opt.command <= OPT_RELAY)
 		check_options(&opt);
+	if (opt.command == OPT_XDP)
+		CHECK(opt.xdp_argc >= 1 && opt.xdp_argc == argc - 2 && opt.xdp_argv == argv + 2);
 }
 
 /* What was read can be written in the smallest unit and read back. */

@@ -199,6 +199,9 @@ Test(opt, defaults)
 	cr_expect_eq(opt.log_level, LOG_INFO);
 	cr_expect_eq(opt.log_format, LOG_TEXT);
 	cr_expect(!opt.json);
+	cr_expect_eq(opt.n_xdp, 0);
+	cr_expect_eq(opt.xdp_mode, OPT_XDP_AUTO);
+	cr_expect_null(opt.xdp_rules);
 }
 
 /* Every option once, in long and in short form. */
@@ -285,7 +288,7 @@ static const struct {
 	{"", "a command is missing", "sluice echo -l tcp:127.0.0.1:7007"},
 	{"ecko", "'ecko'", "did you mean: sluice echo?"},
 	{"rely -l tcp:a:1", "'rely'", "did you mean: sluice relay?"},
-	{"server", "'server'", "there are echo, discard, relay"},
+	{"server", "'server'", "there are echo, discard, relay, probe, xdp and help"},
 	{"-l tcp:a:1", "'-l'", "there are echo"},
 	{"help ehco", "'ehco'", "did you mean: sluice echo?"},
 	{"help echo relay", "'relay'", "leave it out"},
@@ -418,6 +421,10 @@ Test(opt, help_and_version)
 		{"discard -h", OPT_HELP, OPT_DISCARD},
 		{"relay -l tcp:a:1 -h --nonsense", OPT_HELP, OPT_RELAY},
 		{"probe -h", OPT_HELP, OPT_PROBE},
+		{"help xdp", OPT_HELP, OPT_XDP},
+		{"xdp --help", OPT_HELP, OPT_XDP},
+		{"xdp -h", OPT_HELP, OPT_XDP},
+		{"xdp attach eth0 --help", OPT_HELP, OPT_XDP},
 		{"--version", OPT_VERSION, OPT_HELP},
 		{"-V", OPT_VERSION, OPT_HELP},
 	};
@@ -438,7 +445,8 @@ Test(opt, help_texts_are_complete_and_narrow)
 		"--listen",        "--backend",   "--workers",      "--cpus",
 		"--max-conns",     "--backlog",   "--idle-timeout", "--drain-timeout",
 		"--buffer-memory", "--log-level", "--log-format",   "--help",
-		"tcp:HOST:PORT",   "unix:/path",  "127.0.0.1",
+		"--xdp IFACE",     "--xdp-mode",  "--xdp-rules",    "tcp:HOST:PORT",
+		"unix:/path",      "127.0.0.1",
 	};
 
 	for (int about = OPT_ECHO; about <= OPT_VERSION; about++) {
