@@ -23,6 +23,7 @@ enum {
 	DESCRIPTORS_KEPT =
 		64, /* for what is not a connection: standard streams, backends, the resolver */
 	DESCRIPTORS_PER_WORKER = 8,
+	DESCRIPTORS_PER_FILTER = 32, /* a link, a program, its maps; twice when replaced */
 	CONNS_MAX = 1 << 20,
 	SOCKS_SPARE = 16, /* a handle is free only when its close has been handled */
 	LOCAL_MAX = 256,
@@ -146,7 +147,7 @@ static int set_limits(struct serving *s)
 	const struct opt *opt = s->opt;
 	struct server *server = &s->server;
 	uint64_t limit = raise_descriptor_limit();
-	uint64_t kept = DESCRIPTORS_KEPT +
+	uint64_t kept = DESCRIPTORS_KEPT + (uint64_t)opt->n_xdp * DESCRIPTORS_PER_FILTER +
 			server->workers * (DESCRIPTORS_PER_WORKER + 2ull * server->n_listen);
 	uint64_t each = opt->command == OPT_RELAY ? 2 : 1, left = limit > kept ? limit - kept : 0;
 	uint64_t sessions = 0, conns = 0;
@@ -453,8 +454,7 @@ static void configure(struct serving *s, const struct opt *opt, const struct io_
 int serve(const struct opt *opt, const struct io_ops *ops, const struct log *log,
 	  const struct serve_filter *filter)
 {
-	struct serving s = {
-		.opt = opt, .log = log, .filter = filter, .started_ns = util_now_ns()};
+	struct serving s = {.opt = opt, .log = log, .filter = filter, .started_ns = util_now_ns()};
 	sigset_t signals;
 	int status;
 

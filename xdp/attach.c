@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <linux/if_link.h>
 #include <linux/magic.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -196,6 +198,28 @@ int xdp_load(const struct xdp_conf *conf, struct xdp **ret_xdp, char *error)
 	return load_program(&info, conf->rules, NULL, ret_xdp, error);
 }
 
+/* Tunnels without an Ethernet header would pass everything for what it is not. */
+static int check_ethernet(const char *ifname, char *error)
+{
+	struct ifreq request = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = 0;
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", ifname);
+	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &request))
+		err = load_fail(error, -errno, "%s: asking for its kind: %s", ifname,
+				strerror(errno));
+	else if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER &&
+		 request.ifr_hwaddr.sa_family != ARPHRD_LOOPBACK)
+		err = load_fail(
+			error, -ENOTSUP,
+			"%s is no Ethernet interface (its kind is %u), and the filter reads "
+			"Ethernet frames; attach it to the interface that carries the tunnel",
+			ifname, request.ifr_hwaddr.sa_family);
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 /* The rest of xdp_attach, with the program loaded. */
 static int attach_loaded(struct xdp *xdp, const struct xdp_conf *conf, char *error)
 {
@@ -226,6 +250,8 @@ int xdp_attach(const struct xdp_conf *conf, struct xdp **ret_xdp, char *error)
 	uint32_t ifindex;
 	int err = load_interface(conf->ifname, &ifindex, error);
 
+	if (!err)
+		err = check_ethernet(conf->ifname, error);
 	if (!err)
 		err = new_info(conf, &info, error);
 	if (!err && !load_query(ifindex, &there) && there.program_id && *there.name)
