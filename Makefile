@@ -67,7 +67,7 @@ fuzz_bin  := $(patsubst tests/%.c,build/fuzz/%,$(fuzz_src))
 	format-check need-criterion need-clang FORCE
 
 all: $(main_bin) $(bench_bin) ## build the server and the benchmark programs (default)
-	@$(if $(xdp_lacks),echo 'note: built without the XDP filter, for lack of: $(xdp_lacks)',:)
+	@$(if $(xdp_lacks),echo 'note: no XDP filter in this build; it lacks: $(xdp_lacks)')
 
 run: ## install what is missing, build, and start an echo server on 127.0.0.1:7007
 	@tools/deps build

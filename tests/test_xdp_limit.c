@@ -145,12 +145,11 @@ Test(xdp_limit, rates_that_divide_nothing)
 		uint64_t step = S / pair->rate / 2, elapsed = 0, passed = 0;
 
 		for (uint32_t k = 0; k < pair->burst + 5; k++)
-			cr_assert_eq(trial_run(&trial, &pair->frame, 0) == XDP_PASS,
-				     k < pair->burst, "rate %u burst %u: datagram %u", pair->rate,
-				     pair->burst, k);
+			cr_assert_eq(trial_run(&trial, &pair->frame) == XDP_PASS, k < pair->burst,
+				     "rate %u burst %u: datagram %u", pair->rate, pair->burst, k);
 		for (; passed < 2000; elapsed += step) {
 			trial_advance(&trial, step);
-			passed += trial_run(&trial, &pair->frame, 0) == XDP_PASS;
+			passed += trial_run(&trial, &pair->frame) == XDP_PASS;
 		}
 		cr_assert_leq(passed, elapsed * pair->rate / S * 1001 / 1000 + 1);
 		/* With a burst of 1 what is sent between two times comes too early. */
@@ -351,7 +350,7 @@ Test(xdp_limit, a_total_holds_under_spoofed_sources)
 	trial_open_text(&trial, "limit rate 2000 burst 100 total");
 	for (uint32_t i = 0; i < SOURCES; i++) {
 		spoof(&frame, 0x20000000 + i * 2654435761u % 0x40000000);
-		passed += trial_run(&trial, &frame, 0) == XDP_PASS;
+		passed += trial_run(&trial, &frame) == XDP_PASS;
 		trial_advance(&trial, STEP_NS);
 	}
 	/* A second's worth, and the burst. */
@@ -368,7 +367,7 @@ static uint32_t passes_of(struct trial *trial, struct frame *frame, uint32_t sou
 
 	spoof(frame, source);
 	while (n--)
-		passed += trial_run(trial, frame, 0) == XDP_PASS;
+		passed += trial_run(trial, frame) == XDP_PASS;
 	return passed;
 }
 

@@ -29,6 +29,7 @@ struct run {
 	struct trial trial;
 	struct rule_set set;
 	uint64_t random;
+	bool tears; /* some frames come in pieces */
 };
 
 /* xorshift64 (Marsaglia 2003): the same numbers everywhere. */
@@ -88,15 +89,17 @@ static void draw_from(struct run *run, struct rule *rule)
 
 static void draw_limit(struct run *run, struct rule *rule)
 {
-	static const uint32_t rates[] = {1, 2, 5, 10, 1000, 1000000};
-	static const uint32_t bursts[] = {1, 1, 2, 3, 5, 20};
-	static const uint32_t byte_rates[] = {1000, 16000, 1000000};
-	static const uint32_t byte_bursts[] = {1500, 3000, 9000, 65535};
+	static const uint32_t rates[] = {1, 1, 2, 5, 10, 1000};
+	static const uint32_t bursts[] = {1, 1, 2, 3, 20};
+	static const uint32_t byte_rates[] = {1000, 1000, 16000, 1000000};
+	static const uint32_t byte_bursts[] = {1500, 1500, 3000, 65535};
+	static const uint8_t by[] = {RULE_BY_SOURCE, RULE_BY_SOURCE, RULE_BY_PREFIX, RULE_BY_TOTAL};
 	static const uint8_t by4[] = {8, 16, 17, 24, 31, 32}, by6[] = {16, 48, 64, 65, 127, 128};
+	uint8_t bits4, bits6;
 
 	rule->action = RULE_LIMIT;
 	rule->kind = RULE_MATCH;
-	rule->by = (uint8_t)draw(run, 3);
+	rule->by = PICK(run, by);
 	rule->bytes = one_in(run, 3);
 	rule->rate = rule->bytes ? PICK(run, byte_rates) : PICK(run, rates);
 	rule->burst = rule->bytes ? PICK(run, byte_bursts) : PICK(run, bursts);
@@ -104,10 +107,12 @@ static void draw_limit(struct run *run, struct rule *rule)
 		draw_from(run, rule);
 	if (rule->by != RULE_BY_PREFIX)
 		return;
+	bits4 = PICK(run, by4);
+	bits6 = PICK(run, by6);
 	if (rule->family != AF_INET6)
-		rule->by_prefix4 = (uint8_t)MAX(PICK(run, by4), rule->prefix_len);
+		rule->by_prefix4 = MAX(bits4, rule->prefix_len);
 	if (rule->family != AF_INET)
-		rule->by_prefix6 = (uint8_t)MAX(PICK(run, by6), rule->prefix_len);
+		rule->by_prefix6 = MAX(bits6, rule->prefix_len);
 }
 
 static void draw_rule(struct run *run, struct rule *rule)
@@ -223,8 +228,7 @@ static void draw_frame(struct run *run, struct frame *ret_frame)
 	frame_build(&spec, ret_frame);
 	if (one_in(run, 16))
 		ret_frame->len = 14 + draw(run, ret_frame->len - 13);
-	/* A longer chain of headers than is sent is one more than fits into the first page. */
-	if (one_in(run, 16) && ret_frame->len < 2000)
+	if (one_in(run, 16))
 		ret_frame->data[draw(run, MIN(ret_frame->len, 100u))] = (uint8_t)draw(run, 256);
 }
 
@@ -232,7 +236,7 @@ static void draw_time(struct run *run)
 {
 	static const uint32_t fractions[] = {1, 2, 5, 10, 100, 1000, 1000000};
 
-	switch (draw(run, 10)) {
+	switch (draw(run, 40)) {
 	case 0:
 		trial_advance(&run->trial, draw(run, 1000000));
 		break;
@@ -262,6 +266,7 @@ static bool run_set(struct run *run, uint32_t at, bool check_every)
 			 campaign->seed, at, i);
 		draw_time(run);
 		draw_frame(run, &frame);
+		run->trial.linear = run->tears && one_in(run, 6) ? 14 + draw(run, 80) : 0;
 		trial_judge(&run->trial, &frame);
 		if (check_every && !trial_counts_agree(&run->trial, why, sizeof(why)))
 			trial_fail(&run->trial, &frame, "%s", why);
@@ -276,6 +281,7 @@ static bool run_campaign(const struct campaign *campaign, bool check_every)
 
 	draw_set(&run);
 	trial_open(&run.trial, &run.set, campaign->served, campaign->n_served);
+	run.tears = trial_can_tear(&run.trial);
 	for (uint32_t i = 0; ok && i < campaign->sets; i++) {
 		ok = run_set(&run, i, check_every);
 		/* Sometimes everything has been paid for, sometimes hardly anything. */

@@ -365,7 +365,8 @@ void trial_fail(const struct trial *trial, const struct frame *frame, const char
 	for (uint32_t i = 0; i < MIN(trial->model.n_rules, 500u); i++)
 		fprintf(stderr, "\t%s\n", rule_format(&trial->model.rules[i].rule, rule));
 	if (frame) {
-		fprintf(stderr, "frame of %u bytes:", frame->len);
+		fprintf(stderr, "frame of %u bytes, %u of them linear:", frame->len,
+			trial->linear ? trial->linear : frame->len);
 		for (uint32_t i = 0; i < MIN(frame->len, 200u); i++)
 			fprintf(stderr, "%s%02x", i % 4 ? "" : " ", frame->data[i]);
 		fputc('\n', stderr);
@@ -374,9 +375,9 @@ void trial_fail(const struct trial *trial, const struct frame *frame, const char
 	abort();
 }
 
-int trial_run(struct trial *trial, const struct frame *frame, uint32_t linear)
+int trial_run(struct trial *trial, const struct frame *frame)
 {
-	struct xdp_md md = {.data_end = linear};
+	struct xdp_md md = {.data_end = trial->linear};
 	union bpf_attr attr;
 
 	memset(&attr, 0, sizeof(attr));
@@ -384,7 +385,7 @@ int trial_run(struct trial *trial, const struct frame *frame, uint32_t linear)
 	attr.test.data_in = (uintptr_t)frame->data;
 	attr.test.data_size_in = frame->len;
 	attr.test.repeat = 1;
-	if (linear) {
+	if (trial->linear && trial->linear < frame->len) {
 		attr.test.ctx_in = (uintptr_t)&md;
 		attr.test.ctx_size_in = sizeof(md);
 	}
@@ -394,11 +395,26 @@ int trial_run(struct trial *trial, const struct frame *frame, uint32_t linear)
 	return (int)attr.test.retval;
 }
 
+bool trial_can_tear(struct trial *trial)
+{
+	struct frame_spec spec = frame_spec4();
+	struct frame frame;
+	int r;
+
+	frame_build(&spec, &frame);
+	trial->linear = 20;
+	r = trial_run(trial, &frame);
+	trial->linear = 0;
+	if (r >= 0)
+		model_judge(&trial->model, &frame, trial->now_ns);
+	return r >= 0;
+}
+
 struct model_verdict trial_judge(struct trial *trial, const struct frame *frame)
 {
 	struct model_verdict model = model_judge(&trial->model, frame, trial->now_ns);
 	int want = model.verdict == FILTER_PASS ? XDP_PASS : XDP_DROP;
-	int filter = trial_run(trial, frame, 0);
+	int filter = trial_run(trial, frame);
 
 	if (filter != want)
 		trial_fail(trial, frame, "the filter returns %d, expected is %d (%s, rule %d)",
@@ -456,7 +472,7 @@ bool trial_counts_agree(struct trial *trial, char *ret_why, size_t size)
 {
 	struct xdp_stats stats;
 	char error[XDP_ERROR_MAX] = "", rule[RULE_TEXT_MAX];
-	bool ok = true;
+	bool ok;
 	int r = xdp_read(trial->xdp, &stats, error);
 
 	cr_assert_eq(r, 0, "%d: %s", r, error);

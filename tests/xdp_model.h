@@ -19,7 +19,7 @@
 
 #define MODEL_NO_RULE UINT32_MAX
 
-/* Time is counted in parts of a nanosecond, as many as the rate of the limit: nothing is rounded. */
+/* Time is counted in parts of a nanosecond, as many as a limit's rate: nothing is rounded. */
 typedef unsigned __int128 model_time;
 
 struct model_source {
@@ -57,7 +57,8 @@ struct trial {
 	struct xdp *xdp;
 	struct model model;
 	uint64_t now_ns;
-	char note[128]; /* printed with a failure: a seed */
+	uint32_t linear; /* bytes of frames that lie together; 0: as many as fit */
+	char note[128];  /* printed with a failure: a seed */
 };
 
 /* Loads a filter with the set, in a server that listens on served. Where the kernel or the user
@@ -76,9 +77,11 @@ struct model_verdict trial_judge(struct trial *trial, const struct frame *frame)
 /* The same with a verdict that the test knows. rule is its text, or NULL where none is counted. */
 void trial_expect(struct trial *trial, const struct frame *frame, enum filter_verdict verdict,
 		  enum filter_reason reason, const char *rule);
-/* What the filter alone says: XDP_PASS, XDP_DROP or a negative errno. linear: bytes of the frame
- * that lie together, the rest being in fragments of memory; 0: as many as fit. */
-int trial_run(struct trial *trial, const struct frame *frame, uint32_t linear);
+/* What the filter alone says: XDP_PASS, XDP_DROP or a negative errno. */
+int trial_run(struct trial *trial, const struct frame *frame);
+/* Whether the kernel (Linux 6.18) tears frames as trial->linear says. Tries it with a datagram,
+ * which counts as any. */
+bool trial_can_tear(struct trial *trial);
 /* Compares all counters and fails, or says where they differ. */
 void trial_check(struct trial *trial);
 bool trial_counts_agree(struct trial *trial, char *ret_why, size_t size);

@@ -125,10 +125,10 @@ static int make_folder(const char *path, char *error)
 
 	if (mkdir(path, 0700) && errno != EEXIST)
 		return load_fail(error, -errno, "%s: %s", path, strerror(errno));
-	if (stat(path, &st))
+	if (lstat(path, &st))
 		return load_fail(error, -errno, "%s: %s", path, strerror(errno));
-	if (st.st_uid != geteuid())
-		return load_fail(error, -EPERM, "%s belongs to another user; remove it", path);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+		return load_fail(error, -EPERM, "%s is not a folder of this user; remove it", path);
 	return 0;
 }
 

@@ -62,6 +62,8 @@ void command_print_info(const struct xdp_info *info)
 	printf("%s mode=%s ", info->ifname, xdp_mode_name(info->mode));
 	if (info->pinned)
 		printf("pinned=%s", xdp_pin_path(info->ifname, path));
+	else if (!info->pid)
+		printf("pinned=elsewhere"); /* another mount namespace, or under a former name */
 	else
 		printf("server=%" PRIu32 " listeners=%" PRIu32, info->pid, info->n_served);
 	printf(" rules=%" PRIu32 " limits=%" PRIu32 " memory=%s generation=%" PRIu64 " since=%s\n",

@@ -118,16 +118,16 @@ struct filter_limit {
 	__u16 slot;  /* into "totals"; stays with a rule for as long as it is in force */
 	__u8 by;     /* enum filter_limit_by */
 	__u8 bytes;  /* units are bytes of the frame, not datagrams */
-	__u8 coarse; /* the kernel's coarse clock will do as long as much of tau is left */
+	__u8 coarse; /* the coarse clock will do, as long as enough of tau is left */
 	__u8 unused[7];
 };
 
 #define FILTER_COST_SHIFT 16
 
 /* The coarse clock stands still for a tick (4 ms at 250 Hz) but costs a tenth of the exact one. A
- * limit whose tau is so many ticks may be asked with it, and errs by one tick at most, on the safe
- * side: see limit.h. */
-#define FILTER_COARSE_TICKS 16
+ * limit that lets FILTER_COARSE_UNITS datagrams through in a tick, and whose burst is of as many
+ * ticks, may be asked with it: what the clock leaves open is small beside what it limits. */
+#define FILTER_COARSE_UNITS 16
 
 /*
  * The state of limits by source or prefix: who has sent (tag), and until when it is paid for (tat,

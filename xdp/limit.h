@@ -5,10 +5,10 @@
  * is one limit however many CPUs a source's datagrams arrive on. A slot that changes hands while
  * its old owner sends on another CPU may charge that one datagram to the wrong source.
  *
- * The exact clock costs more than all the rest. A limit with a tau of many ticks asks the coarse one
- * first: earlier than now for the comparison, and later than now for a source that was idle, it can
- * only be too strict, by a tick of the burst; the rate is exact. What is over the limit by the coarse
- * clock is judged by the exact one.
+ * The exact clock costs more than all the rest. A limit of many datagrams in a tick and many ticks
+ * of burst asks the coarse one first: earlier than now for the comparison, and later than now for a
+ * source that was idle, it can only be too strict, by a tick of the burst; the rate is exact. What
+ * is over the limit by the coarse clock is judged by the exact one.
  */
 #ifndef SLUICE_XDP_LIMIT_H
 #define SLUICE_XDP_LIMIT_H

@@ -18,7 +18,7 @@
 #include "core/util.h"
 #include "xdp/filter.skel.h"
 
-enum { LOG_BYTES = 1 << 16 };
+enum { LOG_BYTES = 4 << 20 };
 
 /* As the kernel knows them. */
 static const char *const map_names[MAPS] = {
@@ -130,6 +130,15 @@ static uint64_t coarse_tick(void)
 
 	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
 	return (uint64_t)(tick.tv_sec * NS_PER_S + tick.tv_nsec);
+}
+
+static bool may_be_coarse(const struct filter_limit *limit)
+{
+	const uint64_t datagram = 1500; /* bytes, where they are limited */
+	uint64_t tick = coarse_tick() << FILTER_TIME_SHIFT;
+	uint64_t cost = (limit->bytes ? limit->cost * datagram : limit->cost) >> FILTER_COST_SHIFT;
+
+	return cost * FILTER_COARSE_UNITS <= tick && limit->tau >= tick * FILTER_COARSE_UNITS;
 }
 
 static void set_constants(struct filter_bpf *skel, const struct table *table,
@@ -304,8 +313,7 @@ int load_program(const struct load_info *stored, const struct rule_set *rules, s
 	xdp->stored.n_rules = rules->n;
 	xdp->stored.n_limits = table->n_limits;
 	for (uint32_t i = 0; i < table->n_limits; i++)
-		table->limits[i].coarse = table->limits[i].tau >> FILTER_TIME_SHIFT >=
-					  FILTER_COARSE_TICKS * coarse_tick();
+		table->limits[i].coarse = may_be_coarse(&table->limits[i]);
 	err = load_give_slots(table, rules, old, &xdp->stored);
 	if (err)
 		load_fail(error, err, "reading the set in force: %s", strerror(-err));

@@ -85,8 +85,8 @@ struct xdp *load_new(void);
 int load_program(const struct load_info *stored, const struct rule_set *rules, struct xdp *old,
 		 struct xdp **ret_xdp, char *error);
 
-/* Gives the limits in table their slots and ids; the next ones of stored go on. Limits that old has,
- * too, keep theirs. */
+/* Gives the limits in table their slots and ids, from the next ones of stored on. Limits that old
+ * has, too, keep theirs. */
 int load_give_slots(struct table *table, const struct rule_set *set, struct xdp *old,
 		    struct load_info *stored);
 

@@ -176,10 +176,9 @@ static int remove_pin(const char *ifname)
 	return 0;
 }
 
-/* Not pinned here: says whose it is. */
-static int fail_not_pinned(const char *ifname, char *error)
+/* Not pinned here: removes it if nobody else's process has it. fd: its link, or -1. */
+static int detach_unpinned(const char *ifname, int fd, char *error)
 {
-	char path[XDP_PATH_MAX];
 	struct xdp *xdp;
 	int err = xdp_open(ifname, &xdp, error);
 
@@ -190,18 +189,17 @@ static int fail_not_pinned(const char *ifname, char *error)
 				"the filter on %s belongs to a server (process %u) and goes when "
 				"that ends",
 				ifname, xdp->stored.pid);
-	else
-		err = load_fail(error, -ENOENT,
-				"the filter on %s is not pinned at %s in this mount namespace; "
-				"detach it in the one where it was attached",
-				ifname, xdp_pin_path(ifname, path));
+	else if (fd < 0 || bpf_link_detach(fd))
+		err = load_fail(error, -EPERM,
+				"the filter on %s is not pinned in this mount namespace, and its "
+				"link cannot be opened; run as root",
+				ifname);
 	xdp_close(xdp);
 	return err;
 }
 
 int xdp_detach(const char *ifname, char *error)
 {
-	char path[XDP_PATH_MAX];
 	struct load_attached there;
 	uint32_t ifindex = if_nametoindex(ifname);
 	bool pinned = false;
@@ -215,15 +213,13 @@ int xdp_detach(const char *ifname, char *error)
 		return err;
 	if (!load_query(ifindex, &there) && there.program_id)
 		fd = load_find_link(ifname, there.program_id, &pinned);
-	if (pinned && bpf_link_detach(fd)) /* now; removing the pin does so later */
+	if (!pinned)
+		err = detach_unpinned(ifname, fd, error);
+	else if (bpf_link_detach(fd)) /* now; removing the pin does so later */
 		err = load_fail(error, -errno, "%s: detaching: %s", ifname, strerror(errno));
+	else if ((err = remove_pin(ifname)))
+		load_fail(error, err, "%s: removing its pin: %s", ifname, strerror(-err));
 	if (fd >= 0)
 		close(fd);
-	if (err)
-		return err;
-	if (!pinned)
-		return fail_not_pinned(ifname, error);
-	err = remove_pin(ifname);
-	return err ? load_fail(error, err, "%s: %s", xdp_pin_path(ifname, path), strerror(-err))
-		   : 0;
+	return err;
 }

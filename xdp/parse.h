@@ -111,16 +111,17 @@ static always_inline enum parsed parse_udp(const struct frame *f, struct packet 
 	return PARSED_UDP;
 }
 
-/* Notes the port if it is there. */
-static always_inline void read_port(const struct frame *f, struct packet *p, __u32 offset,
+/* Notes the port if it is there. False: it may be, but not in the linear part. */
+static always_inline bool read_port(const struct frame *f, struct packet *p, __u32 offset,
 				    bool torn)
 {
 	__be16 copy[2], *ports = header(f, offset, copy, sizeof(copy), torn);
 
 	if (!ports)
-		return;
+		return torn;
 	p->port = bpf_ntohs(ports[1]);
 	p->has_port = 1;
+	return true;
 }
 
 static always_inline enum parsed parse_ipv4(const struct frame *f, struct packet *p, __u32 offset,
@@ -145,8 +146,8 @@ static always_inline enum parsed parse_ipv4(const struct frame *f, struct packet
 	if (length > left)
 		return beyond(PARSED_MALFORMED, torn);
 	offset += length;
-	if (!(fragment & IPV4_OFFSET))
-		read_port(f, p, offset, torn);
+	if (!(fragment & IPV4_OFFSET) && !read_port(f, p, offset, torn))
+		return PARSED_TORN;
 	if (total > left)
 		return beyond(PARSED_MALFORMED, torn);
 	if (total < length)
@@ -224,7 +225,8 @@ static always_inline enum parsed parse_ipv6(const struct frame *f, struct packet
 	parsed = walk_ipv6(f, p, ip->nexthdr, &at, torn);
 	if (parsed != PARSED_UDP)
 		return parsed;
-	read_port(f, p, at, torn);
+	if (!read_port(f, p, at, torn))
+		return PARSED_TORN;
 	if (payload + sizeof(*ip) > left)
 		return beyond(PARSED_MALFORMED, torn);
 	if (at - first > payload)

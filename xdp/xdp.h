@@ -44,7 +44,7 @@ struct xdp_info {
 	enum xdp_mode mode;              /* never XDP_AUTO */
 	int native_err; /* XDP_GENERIC in the place of native: why, a negative errno */
 	bool pinned;
-	uint32_t pid; /* of the server that has it; 0: pinned */
+	uint32_t pid; /* of the server that has it; 0: pinned, here or elsewhere */
 	uint32_t n_rules, n_limits, n_served;
 	uint64_t memory;     /* bytes of all maps, over all CPUs */
 	uint64_t generation; /* 1, and one more with each replaced set */
