@@ -72,6 +72,7 @@ cleanup() {
 	done
 	# shellcheck disable=SC2046 # words
 	{ kill -KILL $(jobs -p) && wait; } 2>/dev/null
+	remove_pins "x${RUN:-$$}-$case_index-"
 	for name in "${namespaces[@]}"; do
 		ip netns delete "$name" 2>/dev/null
 	done
@@ -107,10 +108,11 @@ end_all() {
 	exit 130
 }
 
-# A case that had to be killed has left its namespaces.
+# A case that had to be killed has left its namespaces and pins.
 remove_leftovers() {
 	local name
 	rm -rf "$output"
+	remove_pins "x$$-"
 	((EUID == 0)) && ip netns list 2>/dev/null | while read -r name _; do
 		[[ $name == sluice-$$-* ]] && ip netns delete "$name"
 	done
@@ -136,6 +138,15 @@ end_case() {
 	elif ! grep -qE '^(ok|not ok|skip) ' "$output/$i"; then
 		echo "not ok ${case_names[$i]}: ended without a result"
 	fi
+}
+
+# Hosts without a bpf file system get one for this script alone, in a mount namespace of its own.
+with_pins() { # ARGUMENT...
+	((EUID == 0)) && [[ -z ${OWN_MOUNTS-} && $(stat -f -c %T /sys/fs/bpf 2>&1) != bpf_fs ]] &&
+		command -v unshare >/dev/null || return
+	# shellcheck disable=SC2016 # for another shell
+	OWN_MOUNTS=1 exec unshare -m "$BASH" -c 'mount -t bpf bpf /sys/fs/bpf; exec "$@"' mount \
+		"$BASH" "$script" "$@"
 }
 
 main() {
@@ -435,4 +446,139 @@ cable() { # NS-A DEVICE-A "ADDRESS..." NS-B DEVICE-B "ADDRESS..."
 # IPv6 addresses are unusable until nobody else has claimed them, unless told so.
 no_dad() {
 	[[ $1 == *:* ]] && echo nodad
+}
+
+# ---- the filter ----
+
+pins=/sys/fs/bpf/sluice
+
+# Only those of this run: the folder belongs to the whole host.
+remove_pins() { # BEGINNING-OF-NAMES
+	((EUID == 0)) && rm -rf "${pins:?}/${1:?}"* 2>/dev/null
+}
+
+need_xdp() {
+	local why
+	need_root
+	need_command nsenter
+	why=$("$sluice" probe | grep -A 1 '^  filter  *no ')
+	[[ -z $why ]] || skip "$(sed '1d; s/^ *//' <<<"$why")"
+}
+
+need_pins() {
+	need_xdp
+	"$sluice" probe | grep -q '^  bpffs  *yes ' || skip "no bpf file system at ${pins%/*}"
+}
+
+# A client's namespace and a server's, where the filter goes on $door. Its name is like no other
+# on this host, for filters are pinned by name.
+street() {
+	need_xdp
+	netns client server
+	door=x${RUN:-$$}-$case_index-a
+	# shellcheck disable=SC2154 # netns has set them
+	cable "$client" out "10.77.0.1/24 10.77.0.2/24 10.77.0.3/24 fd77::1/64 fd77::2/64" \
+		"$server" "$door" "10.77.0.8/24 10.77.0.9/24 fd77::9/64"
+}
+
+# A second cable between them, to $second.
+second_door() {
+	second=${door%a}b
+	cable "$client" out2 10.78.0.1/24 "$server" "$second" 10.78.0.9/24
+}
+
+# `sluice xdp` in the namespace NS. `ip netns exec` would hide the pins.
+xdp() { # ARGUMENT...
+	# shellcheck disable=SC2086 # words
+	${NS:+nsenter --net=/run/netns/$NS} "$sluice" xdp "$@"
+}
+
+rules() { # LINE...: what "$dir/rules" says from now on
+	printf '%s\n' "$@" >"$dir/rules"
+}
+
+# `sluice xdp` about the door has to succeed; what it prints is in xdp.out.
+control() { # SUBCOMMAND ARGUMENT...
+	NS=$server must xdp "$1" "$door" "${@:2}" >"$dir/xdp.out"
+}
+
+# `sluice xdp` ends with STATUS and one line that has TEXT, and prints nothing else.
+refused() { # STATUS TEXT ARGUMENT...
+	local status
+	NS=${NS-$server} xdp "${@:3}" >"$dir/xdp.out" 2>"$dir/refused.err" </dev/null
+	status=$?
+	((status == $1)) || fail "xdp ${*:3}: status $status: $(<"$dir/refused.err")"
+	[[ $(<"$dir/refused.err") == "sluice: "* && $(wc -l <"$dir/refused.err") == 1 ]] ||
+		fail "xdp ${*:3}: not one line: $(<"$dir/refused.err")"
+	grep -qF -- "$2" "$dir/refused.err" ||
+		fail "xdp ${*:3}: no '$2' in: $(<"$dir/refused.err")"
+	[[ ! -s $dir/xdp.out ]] || fail "xdp ${*:3} was refused, but prints"
+}
+
+in_force() { # RULE...
+	control rules
+	diff <(printf '%s\n' "$@") "$dir/xdp.out" >"$dir/rules.out" || fail "other rules in force"
+}
+
+# Whether xdp.out, or FILE, has a line like that.
+printed() { # LINE-PATTERN [FILE]
+	grep -qxE -- "$1" "$dir/${2-xdp.out}" ||
+		fail "no line '$1' in: $(tail -n 20 "$dir/${2-xdp.out}")"
+}
+
+# ip complains of namespaces that come and go meanwhile.
+is_filtering() { # NS INTERFACE
+	ip -n "$1" link show "$2" 2>"$dir/ip.log" | grep -q 'prog/xdp'
+}
+
+is_off() {
+	! is_filtering "$server" "$door" || fail "there is still a filter on $door"
+	[[ ! -e $pins/$door ]] || fail "$pins/$door is left"
+}
+
+# Sends datagrams, of 100 bytes if nothing else is said, and waits for no answer.
+throw() { # FROM TO COUNT [BYTES]
+	# shellcheck disable=SC2046 # words
+	NS=$client must peer -f "udp:$1:0" datagram "udp:$2" \
+		$(printf "send ${4:-100} %.0s" $(seq "$3"))
+}
+
+answered() { # FROM TO ACTION...
+	NS=$client must peer -f "udp:$1:0" datagram "udp:$2" "${@:3}"
+}
+
+declare -A frame_bytes=()
+
+# Reads what the filter on $door has counted into `count` and `frame_bytes`: by verdict ("pass"),
+# by verdict and reason ("drop prefix") and by rule ("drop to-port 9").
+filter_counters() {
+	local packets size name
+	NS=$server must xdp stats "$door" --all >"$dir/stats.out"
+	count=() frame_bytes=()
+	while read -r packets size name; do
+		[[ $packets =~ ^[0-9]+$ ]] || continue
+		count[$name]=$packets
+		frame_bytes[$name]=$size
+	done <"$dir/stats.out"
+}
+
+has_filtered() { # NAME=PACKETS...
+	local pair
+	filter_counters
+	for pair; do
+		difference="${pair%=*}: ${count[${pair%=*}]:-0} instead of ${pair##*=}"
+		[[ ${count[${pair%=*}]:-0} == "${pair##*=}" ]] || return 1
+	done
+}
+
+# Until the filter on $door has counted just this: frames that were sent may be under way.
+filtered() { # NAME=PACKETS...
+	local difference
+	wait_until 5 has_filtered "$@" || fail "the filter has counted $difference"
+}
+
+# A case for each mode, which is its last argument.
+in_modes() { # NAME FUNCTION [ARGUMENT...]
+	once "$1 [native]" "${@:2}" native
+	once "$1 [generic]" "${@:2}" generic
 }
