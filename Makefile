@@ -35,6 +35,7 @@ bpf_cc    := -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -target bpf -
 	     $(if $(filter 1,$(WERROR)),-Werror) -idirafter /usr/include/$(shell $(CC) -dumpmachine)
 cc_all    := -std=gnu11 $(CFLAGS) $(warn) -pthread -fPIE $(if $(SAN),$(san),$(fortify))
 ld_all    := -pthread -pie $(san) -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+flags      = $(CC) $(cpp_all) $(cc_all) $(ld_all) $(BPF_CC) $(bpf_cc) $(BPFTOOL)
 depgen     = -MMD -MP
 parallel   = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 submake    = $(MAKE) --no-print-directory $(parallel)
@@ -128,8 +129,7 @@ $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@pkg-config --exists $(libs) || \
 		{ echo "error: pkg-config or one of $(libs) missing: run 'make deps'" >&2; exit 1; }
-	@printf '%s\n' '$(CC) $(cpp_all) $(cc_all) $(ld_all)' | cmp -s - $@ || \
-		printf '%s\n' '$(CC) $(cpp_all) $(cc_all) $(ld_all)' >$@
+	@printf '%s\n' '$(flags)' | cmp -s - $@ || printf '%s\n' '$(flags)' >$@
 
 need-criterion:
 	@pkg-config --exists criterion || \

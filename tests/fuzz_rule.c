@@ -49,7 +49,7 @@ static void check_limit(const struct rule *rule)
 	CHECK(rule->kind == RULE_MATCH && rule->by <= RULE_BY_TOTAL && rule->bytes <= 1);
 	CHECK(rule->rate >= (rule->bytes ? RULE_RATE_BYTES_MIN : 1));
 	CHECK(rule->rate <= (rule->bytes ? RULE_RATE_BYTES_MAX : RULE_RATE_MAX));
-	CHECK(rule->burst >= (rule->bytes ? 1500 : 1));
+	CHECK(rule->burst >= (rule->bytes ? 1600 : 1));
 	CHECK(rule->burst <= rule->rate * (RULE_BURST_NS_MAX / (uint64_t)NS_PER_S));
 	CHECK(bits4 <= 32 && bits6 <= 128);
 	CHECK((bits4 != 0) == (rule->by == RULE_BY_PREFIX && rule->family != AF_INET6));

@@ -277,7 +277,7 @@ static struct rule random_rule(unsigned *seed)
 	rule.by = (uint8_t)(rand_r(seed) % 3);
 	rule.bytes = (uint8_t)(rand_r(seed) % 2);
 	rule.rate = 1500 + (uint64_t)rand_r(seed) % 1000 * (rand_r(seed) % 2 ? 1024 : 1000);
-	rule.burst = 1500 + (uint64_t)rand_r(seed) % 1000 * (rand_r(seed) % 2 ? 1 << 10 : 1000);
+	rule.burst = 1600 + (uint64_t)rand_r(seed) % 1000 * (rand_r(seed) % 2 ? 1 << 10 : 1000);
 	if (rule.by == RULE_BY_PREFIX && rule.family != AF_INET6)
 		rule.by_prefix4 = rule.family ? 32 : 24;
 	if (rule.by == RULE_BY_PREFIX && rule.family != AF_INET)

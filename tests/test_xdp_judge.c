@@ -281,7 +281,28 @@ Test(xdp_judge, first_fragments_are_checked)
 			frame.data[14 + 5] = (uint8_t)(16 + i / 2);
 		else
 			frame.data[14 + 3] = (uint8_t)(20 + i / 2);
-		trial_expect(&trial, &frame, FILTER_DROP, FILTER_MALFORMED, NULL);
+		trial_expect(&trial, &frame, FILTER_DROP,
+			     i % 2 ? FILTER_HEADER_CHAIN : FILTER_MALFORMED, NULL);
+	}
+	trial_close(&trial);
+}
+
+/* The kernel takes all of those off. */
+Test(xdp_judge, tags_without_a_number_hide_nothing)
+{
+	struct trial trial;
+
+	trial_open_text(&trial, "default pass\ndrop to-port 53");
+	for (uint32_t i = 0; i < 16; i++) {
+		struct frame_spec spec = i % 2 ? frame_spec6() : frame_spec4();
+		struct frame frame;
+
+		spec.n_tags = 3;
+		spec.tags[0] = spec.tags[1] = spec.tags[2] = FRAME_VLAN;
+		spec.unnumbered = (uint8_t)(i / 2);
+		frame_build(&spec, &frame);
+		trial_expect(&trial, &frame, i / 2 ? FILTER_DROP : FILTER_PASS,
+			     i / 2 ? FILTER_HEADER_CHAIN : FILTER_OTHER, NULL);
 	}
 	trial_close(&trial);
 }
@@ -303,6 +324,35 @@ static union addr_inet served_at(const char *host, uint16_t port)
 		cr_assert_eq(inet_pton(AF_INET, host, &inet.v4.sin_addr), 1);
 	}
 	return inet;
+}
+
+/* What the next fragment brings would else decide whom the datagram is for (RFC 7112). The frame
+ * goes on behind the packet with what looks harmless. */
+Test(xdp_judge, first_fragments_hold_all_of_their_headers)
+{
+	static const uint8_t harmless[] = {IPPROTO_UDP, IPPROTO_TCP, IPPROTO_DSTOPTS};
+	const union addr_inet served = served_at("2001:db8:ffff::1", 7007);
+	struct rule_set set = trial_rules("default pass");
+	struct trial trials[2];
+
+	trial_open_text(&trials[0], "default pass\npass fragments");
+	trial_open(&trials[1], &set, &served, 1);
+	for (uint32_t i = 0; i < 2 * ARRAY_SIZE(harmless); i++) {
+		struct frame_spec spec = frame_spec6();
+		struct frame frame;
+
+		spec.exts[0] = (struct frame_ext){.type = IPPROTO_FRAGMENT, .frag = FRAME_MORE};
+		spec.exts[1] = (struct frame_ext){.type = IPPROTO_DSTOPTS};
+		spec.exts[2] = (struct frame_ext){.type = IPPROTO_DSTOPTS};
+		spec.n_exts = 3;
+		frame_build(&spec, &frame);
+		frame.data[14 + 5] = 16; /* the packet ends behind the first destination options */
+		frame.data[14 + 40 + 16] = harmless[i / 2];
+		trial_expect(&trials[i % 2], &frame, FILTER_DROP, FILTER_HEADER_CHAIN, NULL);
+	}
+	trial_close(&trials[0]);
+	trial_close(&trials[1]);
+	rule_set_free(&set);
 }
 
 Test(xdp_judge, a_server_judges_what_is_for_it)

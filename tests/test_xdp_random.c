@@ -213,6 +213,8 @@ static void draw_frame(struct run *run, struct frame *ret_frame)
 		spec.n_tags = 1 + draw(run, FRAME_TAGS_MAX);
 	for (uint32_t i = 0; i < spec.n_tags; i++)
 		spec.tags[i] = PICK(run, tags);
+	if (spec.n_tags && one_in(run, 3))
+		spec.unnumbered = (uint8_t)draw(run, 1 << FRAME_TAGS_MAX);
 	if (one_in(run, 10))
 		spec.padding = draw(run, 30);
 	if (!v6 && one_in(run, 8))

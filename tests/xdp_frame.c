@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/xdp_frame.h"
+#include "core/util.h"
 #include "xdp/filter.h"
 
 enum { HEADER_FRAGMENT = 44, HEADER_AH = 51, HEADER_HIP = 139, HEADER_SHIM6 = 140 };
@@ -69,7 +70,7 @@ static uint8_t *build_ether(const struct frame_spec *spec, uint8_t *at)
 	at += 12;
 	for (uint32_t i = 0; i < spec->n_tags; i++) {
 		put16(at, spec->tags[i]);
-		put16(at + 2, 100 + i);
+		put16(at + 2, spec->unnumbered >> i & 1 ? 0xe000 : 100 + i);
 		at += 4;
 	}
 	put16(at, spec->ethertype ? spec->ethertype : inner);
@@ -205,7 +206,8 @@ static bool is_ext(uint8_t type)
 static uint32_t walk_exts(const uint8_t *at, uint32_t room, struct frame_view *view)
 {
 	uint8_t type = at[6];
-	uint32_t where = 40;
+	bool cut;
+	uint32_t where = 40, packet = MIN(40u + get16(at + 4), room);
 
 	for (uint32_t n = 0; is_ext(type) && view->part != PART_LATER; n++) {
 		const uint8_t *ext = at + where;
@@ -214,7 +216,11 @@ static uint32_t walk_exts(const uint8_t *at, uint32_t room, struct frame_view *v
 			view->kind = FRAME_IS_CHAIN;
 			return where;
 		}
-		if (where + 8 > room || where + ext_len(type, ext[1]) > room)
+		/* RFC 7112: a first fragment has all of its headers. */
+		cut = where + 8 > room || where + ext_len(type, ext[1]) > room;
+		if (view->part == PART_FIRST && (cut || where + 8 > packet))
+			view->kind = FRAME_IS_CHAIN;
+		if (cut || view->kind == FRAME_IS_CHAIN)
 			return where;
 		if (type == HEADER_FRAGMENT && get16(ext + 2) >> 3)
 			view->part = PART_LATER;
@@ -224,7 +230,8 @@ static uint32_t walk_exts(const uint8_t *at, uint32_t room, struct frame_view *v
 		type = ext[0];
 	}
 	if (type == IPPROTO_UDP)
-		view->kind = FRAME_IS_UDP;
+		view->kind = view->part == PART_FIRST && where + 8 > packet ? FRAME_IS_CHAIN
+									    : FRAME_IS_UDP;
 	return where;
 }
 
@@ -251,14 +258,20 @@ void frame_read(const struct frame *frame, struct frame_view *ret_view)
 {
 	const uint8_t *at = frame->data + 12, *end = frame->data + frame->len;
 	uint32_t type = 0, tags = 0;
+	bool unnumbered = false;
 
 	memset(ret_view, 0, sizeof(*ret_view));
 	for (; end - at >= 2; at += 4) {
 		type = get16(at);
 		if (type != FRAME_VLAN && type != FRAME_QINQ)
 			break;
-		if (++tags > FILTER_VLAN_MAX)
+		if (end - at < 6)
 			return;
+		unnumbered |= !(get16(at + 2) & 0xfff);
+		if (++tags <= FILTER_VLAN_MAX)
+			continue;
+		ret_view->kind = unnumbered ? FRAME_IS_CHAIN : ret_view->kind;
+		return;
 	}
 	if (end - at < 2)
 		return;

@@ -34,6 +34,7 @@ struct frame_ext {
 struct frame_spec {
 	uint16_t tags[FRAME_TAGS_MAX]; /* TPIDs, outermost first */
 	uint32_t n_tags;
+	uint8_t unnumbered;           /* a bit for each tag: VLAN 0, a priority only */
 	uint16_t ethertype; /* 0: what v6 says */
 	bool v6;
 	uint8_t src[16], dst[16]; /* IPv4 in the first four */

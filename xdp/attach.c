@@ -25,7 +25,7 @@
 
 static int fail_busy(const char *ifname, const struct load_attached *there, char *error)
 {
-	const char *name = *there->name ? there->name : "unknown";
+	const char *name = *there->name ? there->name : "its name needs CAP_SYS_ADMIN to be told";
 
 	if (!strcmp(name, LOAD_PROGRAM_NAME))
 		return load_fail(
@@ -39,12 +39,12 @@ static int fail_busy(const char *ifname, const struct load_attached *there, char
 			error, -EBUSY,
 			"%s runs libxdp's dispatcher (program %u), which only takes programs "
 			"that libxdp loads: 'xdp-loader status %s' lists them; remove them with "
-			"'xdp-loader unload %s --all', or filter on the interface below or above "
-			"(bridge port, VLAN, bond member), where sluice runs beside them",
+			"'xdp-loader unload %s --all', or filter on an interface above it (a VLAN, "
+			"a bridge), where sluice runs beside them",
 			ifname, there->program_id, ifname, ifname);
 	return load_fail(error, -EBUSY,
-			 "%s runs another XDP program already: %s (program %u, %s mode); remove it "
-			 "first (ip link set dev %s xdp off; bpftool net list tells whose it is)",
+			 "%s runs another XDP program already: %s (program %u, %s mode); end the "
+			 "program that attached it, or remove it (ip link set dev %s xdp off)",
 			 ifname, name, there->program_id, xdp_mode_name(there->mode), ifname);
 }
 
@@ -95,6 +95,13 @@ static int attach_link(struct xdp *xdp, enum xdp_mode wanted, char *error)
 		return load_fail(error, fd,
 				 "%s: attaching needs CAP_NET_ADMIN and CAP_BPF; run as root",
 				 xdp->ifname);
+	if (fd == -EEXIST)
+		return load_fail(
+			error, fd,
+			"%s: an interface above it (a bond, a bridge, a VLAN) runs an XDP "
+			"program, and the kernel refuses one below; attach to the one above, or "
+			"remove its program",
+			xdp->ifname);
 	if (fd < 0)
 		return load_fail(error, fd, "%s: attaching the filter: %s", xdp->ifname,
 				 strerror(-fd));
@@ -182,8 +189,6 @@ static int new_info(const struct xdp_conf *conf, struct load_info *ret, char *er
 		ret->served[i] = conf->served[i];
 	if (getrandom(ret->keys, sizeof(ret->keys), 0) != sizeof(ret->keys))
 		return load_fail(error, -errno, "no random numbers: %s", strerror(errno));
-	for (int i = 0; i < FILTER_KEYS; i++)
-		ret->keys[i] |= 1;
 	return 0;
 }
 

@@ -11,12 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/util.h"
 #include "xdp/command_priv.h"
 
-enum { LIST_MAX = 4096 };
+enum {
+	LIST_MAX = 4096,
+	LOCK_TRIES = 500, /* 10 ms each */
+};
 
 int command_fail(int status, const char *format, ...)
 {
@@ -56,21 +60,21 @@ static const char *plural(uint32_t n)
 }
 
 /*
- * Held while rules are read, changed and put back: of two that did this at once, one would undo
- * what the other has done. Only root can open the folder, so nobody else can keep it locked; where
- * it is not mounted there is no lock. Returns what is closed to unlock, or -1.
+ * Held while filters are attached, changed and removed, so that two who do so at once wait for each
+ * other. Not for ever: where anyone may open the folder, anyone may hold the lock, and the kernel
+ * itself lets nobody undo what he has not seen (BPF_F_REPLACE). Returns what unlock takes.
  */
-static int lock_rules(void)
+static int lock(void)
 {
-	int fd = open("/sys/fs/bpf", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct timespec pause = {.tv_nsec = 10 * NS_PER_MS};
+	int fd = open(XDP_BPFFS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd >= 0)
-		while (flock(fd, LOCK_EX) && errno == EINTR)
-			;
+	for (int i = 0; fd >= 0 && i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB); i++)
+		nanosleep(&pause, NULL);
 	return fd;
 }
 
-static void unlock_rules(int fd)
+static void unlock(int fd)
 {
 	if (fd >= 0)
 		close(fd);
@@ -92,14 +96,16 @@ static int run_attach(const struct command_args *args)
 	struct xdp_info info;
 	struct xdp *xdp;
 	char error[XDP_ERROR_MAX], path[XDP_PATH_MAX];
-	int r;
+	int r, locked;
 
 	if (args->rules && read_rules(args->rules, &set))
 		return COMMAND_FAILED;
 	if (!args->rules && rule_set_init(&set) < 0)
 		return command_fail(COMMAND_FAILED, "out of memory");
 	conf.rules = &set;
+	locked = lock();
 	r = xdp_attach(&conf, &xdp, error);
+	unlock(locked);
 	rule_set_free(&set);
 	if (r < 0)
 		return finish(r, error);
@@ -118,8 +124,9 @@ static int run_attach(const struct command_args *args)
 static int run_detach(const struct command_args *args)
 {
 	char error[XDP_ERROR_MAX];
-	int r = xdp_detach(args->ifname, error);
+	int locked = lock(), r = xdp_detach(args->ifname, error);
 
+	unlock(locked);
 	if (r == 0)
 		printf("detached %s\n", args->ifname);
 	return finish(r, error);
@@ -213,17 +220,17 @@ static int run_rules(const struct command_args *args)
 	struct rule_set set;
 	struct xdp *xdp = NULL;
 	char error[XDP_ERROR_MAX];
-	int lock, r;
+	int locked, r;
 
 	if (!args->n_rest)
 		return print_rules(args->ifname);
 	if (read_rules(args->rest[0], &set))
 		return COMMAND_FAILED;
-	lock = lock_rules();
+	locked = lock();
 	r = xdp_open(args->ifname, &xdp, error);
 	if (r == 0)
 		r = xdp_replace(xdp, &set, error);
-	unlock_rules(lock);
+	unlock(locked);
 	xdp_close(xdp);
 	if (r == 0)
 		printf("%s: %" PRIu32 " rule%s in force\n", args->ifname, set.n, plural(set.n));
@@ -348,7 +355,7 @@ static int run_edit(const struct command_args *args, bool add)
 {
 	struct edit edit = {.ifname = args->ifname, .add = add};
 	struct rule_error why = {.line = 1};
-	int status, lock;
+	int status, locked;
 
 	edit.rules = calloc((size_t)args->n_rest, sizeof(*edit.rules));
 	if (!edit.rules)
@@ -360,9 +367,9 @@ static int run_edit(const struct command_args *args, bool add)
 			      : command_fail(COMMAND_MISUSED,
 					     "a rule is missing; see: sluice help xdp");
 	}
-	lock = lock_rules();
+	locked = lock();
 	status = edit_rules(&edit);
-	unlock_rules(lock);
+	unlock(locked);
 	free(edit.rules);
 	return status;
 }

@@ -28,7 +28,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 /* max_entries of 1 are set by the loader. */
 ARRAY(ports, struct filter_port, 1, );
 ARRAY(limits, struct filter_limit, 1, );
-ARRAY(buckets, struct filter_bucket, 1, );
+ARRAY(buckets, struct filter_bucket, 1, __uint(map_flags, BPF_F_MMAPABLE););
 ARRAY(totals, struct filter_total, FILTER_SLOTS_MAX, );
 ARRAY(hits, struct filter_count, 1, __uint(map_flags, BPF_F_MMAPABLE););
 
@@ -291,12 +291,22 @@ static always_inline bool has_bad_length(const struct packet *p, const struct fi
 	return false;
 }
 
+/* A fragment that the rule for fragments drops, or one without a port. Of that, only the list for
+ * any port can say something: where it is to be dropped. */
 static always_inline int judge_fragment(const struct packet *p)
 {
-	__u32 verdict = fragment_drop ? FILTER_DROP : FILTER_PASS;
+	struct filter_answer answer = {0};
 
-	return fragment_rule ? judge_by(fragment_rule - 1, verdict, p->bytes)
-			     : judge(FILTER_FRAGMENT, verdict, p->bytes);
+	if (fragment_rule)
+		return judge_by(fragment_rule - 1, fragment_drop ? FILTER_DROP : FILTER_PASS,
+				p->bytes);
+	if (p->v6 && any6_answers & ASK_VERDICT)
+		ask6(p, 0, &answer);
+	else if (!p->v6 && any4_answers & ASK_VERDICT)
+		ask4(p, 0, &answer);
+	if (answer.verdict & FILTER_DROP)
+		return judge_by((answer.verdict >> 1) - 1, FILTER_DROP, p->bytes);
+	return judge(FILTER_FRAGMENT, FILTER_PASS, p->bytes);
 }
 
 static always_inline int judge_datagram(const struct packet *p, const struct filter_port *port)

@@ -24,7 +24,8 @@ enum {
 	FILTER_EXT_MAX = 8,  /* IPv6 extension headers (RFC 8504, section 5.3) */
 
 	FILTER_BUCKET_SLOTS = 8,
-	FILTER_BUCKET_BITS = 15, /* 4 MiB, when a set limits by source or prefix */
+	FILTER_BUCKET_BITS = 13, /* a region: 1 MiB */
+	FILTER_REGIONS_MAX = 64,
 	FILTER_KEYS = 10,
 	FILTER_CAS_MAX = 64, /* tries to charge a limit, after which the datagram is over it */
 };
@@ -114,12 +115,13 @@ struct filter_limit {
 	__u64 mask6[2]; /* network order; what of an address tells sources apart */
 	__u32 mask4;    /* network order */
 	__u32 rule;
-	__u32 id;    /* of 31 bits; never of two limits */
-	__u16 slot;  /* into "totals"; stays with a rule for as long as it is in force */
-	__u8 by;     /* enum filter_limit_by */
-	__u8 bytes;  /* units are bytes of the frame, not datagrams */
-	__u8 coarse; /* the coarse clock will do, as long as enough of tau is left */
-	__u8 unused[7];
+	__u32 id;     /* of 31 bits; never of two limits */
+	__u16 slot;   /* into "totals"; stays with a rule for as long as it is in force */
+	__u16 region; /* of "buckets" */
+	__u8 by;      /* enum filter_limit_by */
+	__u8 bytes;   /* units are bytes of the frame, not datagrams */
+	__u8 coarse;  /* the coarse clock will do, as long as enough of tau is left */
+	__u8 unused[5];
 };
 
 #define FILTER_COST_SHIFT 16
@@ -134,7 +136,9 @@ struct filter_limit {
  * the theoretical arrival time). A slot whose time has passed says nothing and may be taken by
  * anyone: nothing is lost with it, and a source that has a live slot cannot be pushed out. When no
  * slot of its bucket is free, a source shares the bucket's last one, whose tag is not used, with
- * all others that find none: together they get what one of them may send.
+ * all others that find none: together they get what one of them may send. Each limit has a region
+ * of its own, so that a flood against one does nothing to another; from FILTER_REGIONS_MAX on they
+ * share.
  */
 struct filter_bucket {
 	__u64 tag[FILTER_BUCKET_SLOTS];

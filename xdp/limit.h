@@ -7,7 +7,7 @@
  *
  * The exact clock costs more than all the rest. A limit of many datagrams in a tick and many ticks
  * of burst asks the coarse one first: earlier than now for the comparison, and later than now for a
- * source that was idle, it can only be too strict, by a tick of the burst; the rate is exact. What
+ * source that was idle, it can only be too strict, by as much of the burst; the rate is exact. What
  * is over the limit by the coarse clock is judged by the exact one.
  */
 #ifndef SLUICE_XDP_LIMIT_H
@@ -38,6 +38,11 @@ static always_inline bool limit_charge(__u64 *tat, __u64 now, __u64 floor, __u64
 	return false;
 }
 
+static always_inline __u32 bucket_of(const struct filter_limit *limit, __u64 hash)
+{
+	return (__u32)limit->region << FILTER_BUCKET_BITS | hash >> (64 - FILTER_BUCKET_BITS);
+}
+
 /* Multiply-shift hashing of 32-bit words with secret 64-bit factors: strongly universal in the
  * upper 32 bits (Dietzfelbinger 1996), so that senders cannot choose their bucket. */
 static always_inline struct source source_of4(__u32 addr, const struct filter_limit *limit,
@@ -48,7 +53,7 @@ static always_inline struct source source_of4(__u32 addr, const struct filter_li
 
 	return (struct source){
 		.tag = (__u64)limit->id << 32 | word,
-		.bucket = hash >> (64 - FILTER_BUCKET_BITS),
+		.bucket = bucket_of(limit, hash),
 	};
 }
 
@@ -69,7 +74,7 @@ static always_inline struct source source_of6(const __u32 *addr, const struct fi
 	}
 	return (struct source){
 		.tag = 1ULL << 63 | hash >> 32 << 31 | other >> 33,
-		.bucket = hash >> (64 - FILTER_BUCKET_BITS),
+		.bucket = bucket_of(limit, hash),
 	};
 }
 

@@ -124,12 +124,13 @@ static uint8_t questions(uint32_t list, const struct filter_answer *answer)
 	return list ? 0 : bits;
 }
 
+/* By how much the coarse clock may be late: a tick, and as long until somebody turns it on. */
 static uint64_t coarse_tick(void)
 {
 	struct timespec tick = {.tv_nsec = 10 * NS_PER_MS};
 
 	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
-	return (uint64_t)(tick.tv_sec * NS_PER_S + tick.tv_nsec);
+	return 2 * (uint64_t)(tick.tv_sec * NS_PER_S + tick.tv_nsec);
 }
 
 static bool may_be_coarse(const struct filter_limit *limit)
@@ -175,9 +176,9 @@ static uint32_t map_entries(int fd)
 }
 
 static int size_maps(struct filter_bpf *skel, const struct table *table, uint32_t cpus,
-		     struct xdp *old)
+		     uint32_t regions, struct xdp *old)
 {
-	uint32_t buckets = table->keyed ? 1u << FILTER_BUCKET_BITS : 1;
+	uint32_t buckets = table->keyed ? regions << FILTER_BUCKET_BITS : 1;
 	int err = 0;
 
 	err |= bpf_map__set_max_entries(skel->maps.ports, table->n_ports);
@@ -205,11 +206,11 @@ static int load_refused(int err, char *log, char *error)
 	unsigned major = 0, minor = 0;
 
 	uname(&uts);
-	if (err == -EPERM)
-		return load_fail(
-			error, err,
-			"loading the XDP filter needs CAP_BPF and CAP_NET_ADMIN: run as "
-			"root, or give the capabilities (setcap cap_bpf,cap_net_admin+ep)");
+	if (err == -EPERM || err == -EACCES)
+		return load_fail(error, -EPERM,
+				 "loading the XDP filter needs CAP_BPF and CAP_NET_ADMIN, and "
+				 "CAP_PERFMON for pointers into packets: run as root, or give the "
+				 "capabilities (setcap cap_bpf,cap_net_admin,cap_perfmon+ep)");
 	if (sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
 	    (major < 5 || (major == 5 && minor < 18)))
 		return load_fail(error, -EOPNOTSUPP,
@@ -263,13 +264,12 @@ static int load_skeleton(struct xdp *xdp, const struct table *table, struct xdp 
 	struct filter_bpf *skel;
 	int err;
 
-	libbpf_set_print(keep_quiet);
 	skel = log ? filter_bpf__open() : NULL;
 	if (!skel) {
 		free(log);
 		return load_fail(error, -ENOMEM, "out of memory");
 	}
-	err = size_maps(skel, table, xdp->stored.cpus, old);
+	err = size_maps(skel, table, xdp->stored.cpus, xdp->stored.regions, old);
 	if (!err) {
 		set_constants(skel, table, &xdp->stored);
 		bpf_program__set_log_buf(skel->progs.sluice_filter, log, LOG_BYTES);
@@ -282,6 +282,19 @@ static int load_skeleton(struct xdp *xdp, const struct table *table, struct xdp 
 	filter_bpf__destroy(skel);
 	free(log);
 	return err;
+}
+
+/* The highest number that a CPU may have, and one: numbers may have gaps. 0: not known. */
+static int possible_cpus(void)
+{
+	FILE *file = fopen("/sys/devices/system/cpu/possible", "re");
+	int last = -1, number;
+
+	while (file && fscanf(file, "%*[-,]") >= 0 && fscanf(file, "%d", &number) == 1)
+		last = number;
+	if (file)
+		fclose(file);
+	return last + 1;
 }
 
 static int program_id(int fd, uint32_t *ret_id)
@@ -300,8 +313,10 @@ int load_program(const struct load_info *stored, const struct rule_set *rules, s
 {
 	struct xdp *xdp = load_new();
 	struct table *table = NULL;
-	int err = -ENOMEM;
+	int err = -ENOMEM, cpus;
 
+	libbpf_set_print(keep_quiet);
+	cpus = possible_cpus();
 	if (!xdp || table_compile(rules, stored->served, stored->n_served, &table)) {
 		load_fail(error, err, "out of memory");
 		goto out;
@@ -309,9 +324,16 @@ int load_program(const struct load_info *stored, const struct rule_set *rules, s
 	xdp->stored = *stored;
 	xdp->stored.magic = FILTER_MAGIC;
 	xdp->stored.size = sizeof(xdp->stored);
-	xdp->stored.cpus = (uint32_t)libbpf_num_possible_cpus();
+	if (cpus <= 0) {
+		err = load_fail(error, -ENOENT,
+				"/sys/devices/system/cpu/possible cannot be read; "
+				"mount /sys");
+		goto out;
+	}
+	xdp->stored.cpus = (uint32_t)cpus;
 	xdp->stored.n_rules = rules->n;
 	xdp->stored.n_limits = table->n_limits;
+	xdp->stored.keyed = table->keyed;
 	for (uint32_t i = 0; i < table->n_limits; i++)
 		table->limits[i].coarse = may_be_coarse(&table->limits[i]);
 	err = load_give_slots(table, rules, old, &xdp->stored);
@@ -340,10 +362,15 @@ static int open_maps(struct xdp *xdp, const uint32_t *ids, uint32_t n)
 	for (uint32_t i = 0; i < n; i++) {
 		struct bpf_map_info info = {0};
 		uint32_t len = sizeof(info);
-		int fd = bpf_map_get_fd_by_id(ids[i]), map = 0;
+		int fd = bpf_map_get_fd_by_id(ids[i]), map = 0, err;
 
-		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len))
+		if (fd < 0)
 			return -errno;
+		if (bpf_obj_get_info_by_fd(fd, &info, &len)) {
+			err = -errno;
+			close(fd);
+			return err;
+		}
 		while (map < MAPS && (strcmp(info.name, map_names[map]) || xdp->map_fd[map] >= 0))
 			map++;
 		if (map < MAPS)

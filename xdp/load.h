@@ -47,6 +47,8 @@ struct load_info {
 	uint32_t cpus;
 	uint32_t n_rules, n_limits;
 	uint32_t next_slot, next_id;
+	uint32_t regions; /* of "buckets" */
+	uint32_t keyed;   /* there are limits by source or prefix */
 	uint32_t clock_is_set;
 	uint32_t settled; /* `before` in the map "rules" is final */
 	struct filter_count retired[FILTER_REASONS][FILTER_VERDICTS]; /* by rules of former sets */
@@ -58,7 +60,8 @@ struct load_info {
 struct load_rule {
 	struct rule rule;
 	struct filter_count before; /* counted by the programs before this one */
-	uint32_t slot, id;          /* of a limit */
+	uint32_t id;                /* of a limit, and the next two */
+	uint16_t slot, region;
 };
 
 struct xdp {
@@ -85,8 +88,8 @@ struct xdp *load_new(void);
 int load_program(const struct load_info *stored, const struct rule_set *rules, struct xdp *old,
 		 struct xdp **ret_xdp, char *error);
 
-/* Gives the limits in table their slots and ids, from the next ones of stored on. Limits that old
- * has, too, keep theirs. */
+/* Gives the limits in table their slots, ids and regions, from the next ones of stored on. Limits
+ * that old has, too, keep theirs. */
 int load_give_slots(struct table *table, const struct rule_set *set, struct xdp *old,
 		    struct load_info *stored);
 

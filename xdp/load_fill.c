@@ -66,6 +66,7 @@ static int fill_rules(const struct xdp *xdp, const struct rule_set *set,
 	for (uint32_t i = 0; i < n_limits; i++) {
 		stored[limits[i].rule].slot = limits[i].slot;
 		stored[limits[i].rule].id = limits[i].id;
+		stored[limits[i].rule].region = limits[i].region;
 	}
 	load_unmap(stored, bytes);
 	return 0;
@@ -100,6 +101,38 @@ static int compare_rules(const void *a, const void *b)
 		      &(*(struct load_rule *const *)b)->rule, sizeof(struct rule));
 }
 
+/* Regions for limits by source or prefix: of their own as long as there are enough. */
+static void give_regions(struct table *table, const bool *kept, struct load_info *stored)
+{
+	uint32_t users[FILTER_REGIONS_MAX] = {0}, wanted = 0, regions = 1;
+
+	for (uint32_t i = 0; i < table->n_limits; i++) {
+		const struct filter_limit *limit = &table->limits[i];
+
+		if (limit->by == FILTER_BY_TOTAL)
+			continue;
+		wanted++;
+		if (kept[i]) {
+			users[limit->region]++;
+			wanted = MAX(wanted, limit->region + 1u);
+		}
+	}
+	while (regions < wanted && regions < FILTER_REGIONS_MAX)
+		regions *= 2;
+	for (uint32_t i = 0; i < table->n_limits; i++) {
+		uint32_t least = 0;
+
+		if (kept[i] || table->limits[i].by == FILTER_BY_TOTAL)
+			continue;
+		for (uint32_t r = 1; r < regions; r++)
+			if (users[r] < users[least])
+				least = r;
+		users[least]++;
+		table->limits[i].region = (uint16_t)least;
+	}
+	stored->regions = regions;
+}
+
 /* Limits of rules that stay keep their slot; others get one that neither set uses. */
 int load_give_slots(struct table *table, const struct rule_set *set, struct xdp *old,
 		    struct load_info *stored)
@@ -129,7 +162,8 @@ int load_give_slots(struct table *table, const struct rule_set *set, struct xdp 
 		kept[i] = found != NULL;
 		if (!found)
 			continue;
-		table->limits[i].slot = (uint16_t)(*found)->slot;
+		table->limits[i].slot = (*found)->slot;
+		table->limits[i].region = (*found)->region;
 		table->limits[i].id = (*found)->id;
 	}
 	for (uint32_t i = 0; i < table->n_limits && !err; i++) {
@@ -147,6 +181,7 @@ int load_give_slots(struct table *table, const struct rule_set *set, struct xdp 
 		if (old && bpf_map_update_elem(old->map_fd[MAP_TOTALS], &slot, &zero, BPF_ANY))
 			err = -errno;
 	}
+	give_regions(table, kept, stored);
 	load_unmap(before, bytes);
 	return err;
 }

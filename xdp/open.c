@@ -14,6 +14,8 @@
 #include "core/util.h"
 #include "xdp/load.h"
 
+enum { OPEN_TRIES = 10 };
+
 const char *load_link_path(const char *ifname, char *out)
 {
 	char folder[XDP_PATH_MAX];
@@ -83,49 +85,70 @@ int load_find_link(const char *ifname, uint32_t program_id, bool *ret_pinned)
 	return -1;
 }
 
-int xdp_open(const char *ifname, struct xdp **ret_xdp, char *error)
+/* Opens the program that was found there. -EAGAIN: another has taken its place meanwhile. */
+static int open_found(const char *ifname, uint32_t ifindex, const struct load_attached *there,
+		      struct xdp **ret_xdp, char *error)
 {
+	struct load_attached now;
 	struct bpf_link_info link;
-	struct load_attached there;
 	struct xdp *xdp;
-	uint32_t ifindex;
-	int err = load_interface(ifname, &ifindex, error), fd;
+	int fd = bpf_prog_get_fd_by_id(there->program_id), err;
 
-	if (err)
-		return err;
-	err = load_query(ifindex, &there);
-	if (err)
-		return load_fail(error, err, "%s: asking for its XDP program: %s", ifname,
-				 strerror(-err));
-	if (!there.program_id)
-		return load_fail(error, -ENOENT,
-				 "%s has no filter; 'sluice xdp attach %s' attaches one", ifname,
-				 ifname);
-	fd = bpf_prog_get_fd_by_id(there.program_id);
+	if (fd < 0 && errno == ENOENT)
+		return load_fail(error, -EAGAIN,
+				 "%s: its XDP program changes all the time; try again", ifname);
 	if (fd < 0)
-		return errno == EPERM
-			       ? load_fail(error, -EPERM,
-					   "%s: opening a filter needs CAP_SYS_ADMIN; run as root",
-					   ifname)
-			       : load_fail(error, -errno, "%s: opening its XDP program: %s", ifname,
-					   strerror(errno));
-	if (*there.name && strcmp(there.name, LOAD_PROGRAM_NAME)) {
+		return load_fail(error, -errno,
+				 errno == EPERM
+					 ? "%s: opening a filter needs CAP_SYS_ADMIN; run as "
+					   "root"
+					 : "%s: opening its XDP program failed",
+				 ifname);
+	if (*there->name && strcmp(there->name, LOAD_PROGRAM_NAME)) {
 		close(fd);
 		return load_fail(error, -ENOENT,
 				 "%s has no filter of sluice; it runs another XDP program: %s "
 				 "(program %u)",
-				 ifname, there.name, there.program_id);
+				 ifname, there->name, there->program_id);
 	}
 	err = load_open(fd, &xdp, error);
 	if (err)
 		return err;
 	snprintf(xdp->ifname, sizeof(xdp->ifname), "%s", ifname);
 	xdp->ifindex = ifindex;
-	xdp->link_fd = load_find_link(ifname, there.program_id, &xdp->pinned);
+	xdp->link_fd = load_find_link(ifname, there->program_id, &xdp->pinned);
+	if (xdp->link_fd < 0 && !load_query(ifindex, &now) && now.program_id != there->program_id) {
+		xdp_close(xdp);
+		return load_fail(error, -EAGAIN,
+				 "%s: its XDP program changes all the time; try again", ifname);
+	}
 	if (xdp->link_fd >= 0 && !load_link_info(xdp->link_fd, &link))
 		xdp->link_id = link.id;
 	*ret_xdp = xdp;
 	return 0;
+}
+
+int xdp_open(const char *ifname, struct xdp **ret_xdp, char *error)
+{
+	struct load_attached there;
+	uint32_t ifindex;
+	int err = load_interface(ifname, &ifindex, error);
+
+	if (err)
+		return err;
+	err = -EAGAIN;
+	for (int i = 0; i < OPEN_TRIES && err == -EAGAIN; i++) {
+		err = load_query(ifindex, &there);
+		if (err)
+			return load_fail(error, err, "%s: asking for its XDP program: %s", ifname,
+					 strerror(-err));
+		if (!there.program_id)
+			return load_fail(error, -ENOENT,
+					 "%s has no filter; 'sluice xdp attach %s' attaches one",
+					 ifname, ifname);
+		err = open_found(ifname, ifindex, &there, ret_xdp, error);
+	}
+	return err;
 }
 
 int xdp_list(char (*ret_names)[IF_NAMESIZE], int max, char *error)
@@ -211,6 +234,8 @@ int xdp_detach(const char *ifname, char *error)
 	err = load_interface(ifname, &ifindex, error);
 	if (err)
 		return err;
+	if (!load_pin_lives(ifname))
+		remove_pin(ifname); /* of an interface that had the name before */
 	if (!load_query(ifindex, &there) && there.program_id)
 		fd = load_find_link(ifname, there.program_id, &pinned);
 	if (!pinned)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a frame to the datagram in it, for the filter. The headers of a frame in several buffers may
- * lie anywhere (some drivers leave the first buffer empty): what does not fit into the linear part
- * is parsed again with copies, against the length of the whole frame.
+ * From a frame to the datagram in it, for the filter. The headers of a frame in several buffers
+ * may lie anywhere (some drivers leave the first buffer empty): where one is not in the linear
+ * part, all are parsed again by copies.
  */
 #ifndef SLUICE_XDP_PARSE_H
 #define SLUICE_XDP_PARSE_H
@@ -38,7 +38,7 @@ struct frame {
 };
 
 struct packet {
-	__u64 bytes;          /* of the frame; while its linear part is parsed, of that */
+	__u64 bytes;          /* of the whole frame */
 	__u32 src[4], dst[4]; /* network order; IPv4 in the first */
 	__u16 port;           /* destination, host order; meaningful when has_port */
 	__u16 payload;        /* bytes, as the UDP header has it */
@@ -58,6 +58,7 @@ struct ext_header {
 };
 
 enum {
+	VLAN_NUMBER = 0x0fff,
 	IPV4_OFFSET = 0x1fff,
 	IPV4_MORE = 0x2000,
 	IPV6_OFFSET = 0xfff8,
@@ -85,11 +86,10 @@ static always_inline void *header(const struct frame *f, __u32 offset, void *cop
 	return f->data + offset + size > f->end ? NULL : f->data + offset;
 }
 
-/* What to say of what ends behind `bytes`: `cut`, but only the second time, when it is the whole
- * frame's. */
-static always_inline enum parsed beyond(enum parsed cut, bool torn)
+/* What to say where what ends at an offset is not there: `cut` when the frame ends before. */
+static always_inline enum parsed beyond(const struct packet *p, __u64 end, enum parsed cut)
 {
-	return torn ? cut : PARSED_TORN;
+	return end > p->bytes ? cut : PARSED_TORN;
 }
 
 /* The UDP header at `offset`, behind which the IP packet has ip_payload bytes. */
@@ -103,7 +103,7 @@ static always_inline enum parsed parse_udp(const struct frame *f, struct packet 
 		return PARSED_MALFORMED;
 	udp = header(f, offset, &copy, sizeof(*udp), torn);
 	if (!udp)
-		return beyond(PARSED_MALFORMED, torn);
+		return beyond(p, offset + sizeof(*udp), PARSED_MALFORMED);
 	length = bpf_ntohs(udp->len);
 	if (length < sizeof(*udp) || (!p->fragment && length > ip_payload))
 		return PARSED_MALFORMED;
@@ -118,7 +118,7 @@ static always_inline bool read_port(const struct frame *f, struct packet *p, __u
 	__be16 copy[2], *ports = header(f, offset, copy, sizeof(copy), torn);
 
 	if (!ports)
-		return torn;
+		return offset + sizeof(copy) > p->bytes;
 	p->port = bpf_ntohs(ports[1]);
 	p->has_port = 1;
 	return true;
@@ -133,7 +133,7 @@ static always_inline enum parsed parse_ipv4(const struct frame *f, struct packet
 	__u16 fragment;
 
 	if (!ip)
-		return beyond(PARSED_OTHER, torn);
+		return beyond(p, offset + sizeof(*ip), PARSED_OTHER);
 	if (ip->version != 4 || ip->protocol != IPPROTO_UDP)
 		return PARSED_OTHER;
 	length = ip->ihl * 4u;
@@ -141,16 +141,12 @@ static always_inline enum parsed parse_ipv4(const struct frame *f, struct packet
 	fragment = bpf_ntohs(ip->frag_off) & (IPV4_OFFSET | IPV4_MORE);
 	p->dst[0] = ip->daddr;
 	p->src[0] = ip->saddr;
-	if (length < sizeof(*ip))
+	if (length < sizeof(*ip) || length > left)
 		return PARSED_MALFORMED;
-	if (length > left)
-		return beyond(PARSED_MALFORMED, torn);
 	offset += length;
 	if (!(fragment & IPV4_OFFSET) && !read_port(f, p, offset, torn))
 		return PARSED_TORN;
-	if (total > left)
-		return beyond(PARSED_MALFORMED, torn);
-	if (total < length)
+	if (total < length || total > left)
 		return PARSED_MALFORMED;
 	if (fragment & IPV4_OFFSET)
 		return PARSED_LATER_FRAGMENT;
@@ -166,12 +162,16 @@ const volatile __u8 ext_units[256] = {
 	[NEXT_HIP] = 9,        [NEXT_SHIM6] = 9,   [NEXT_AH] = 5,          [NEXT_FRAGMENT] = 1,
 };
 
-enum { EXT_LENGTH_MASK = 0xfff }; /* 255 * 8 + 8 fits; says so to the verifier */
+enum { EXT_LENGTH_MASK = 0xffc }; /* 255 * 8 + 8 fits; tells the verifier, alignment included */
 
-/* Walks over extension headers from *offset on. Returns PARSED_UDP with *offset at the UDP header,
- * or what else the packet turned out to be. */
+/*
+ * Walks over extension headers from *offset on. Returns PARSED_UDP with *offset at the UDP header,
+ * or what else the packet turned out to be. A first fragment has to hold all of its headers (RFC
+ * 7112), in front of ends, where the packet ends: else what the next fragment brings would decide
+ * whom the datagram is for.
+ */
 static always_inline enum parsed walk_ipv6(const struct frame *f, struct packet *p, __u8 next,
-					   __u32 *offset, bool torn)
+					   __u32 *offset, __u64 ends, bool torn)
 {
 	__u8 more = 0;
 
@@ -187,9 +187,11 @@ static always_inline enum parsed walk_ipv6(const struct frame *f, struct packet 
 			return PARSED_OTHER;
 		if (i == FILTER_EXT_MAX)
 			return PARSED_HEADER_CHAIN;
+		if (more && *offset + sizeof(copy) > ends)
+			return PARSED_HEADER_CHAIN;
 		ext = header(f, *offset, &copy, sizeof(copy), torn);
 		if (!ext)
-			return beyond(PARSED_OTHER, torn);
+			return beyond(p, *offset + sizeof(copy), PARSED_OTHER);
 		if (next == NEXT_FRAGMENT) {
 			__u16 field = bpf_ntohs(ext->offset);
 
@@ -201,7 +203,7 @@ static always_inline enum parsed walk_ipv6(const struct frame *f, struct packet 
 		next = ext->next;
 		*offset += (ext->length * (unit - 1) + 8) & EXT_LENGTH_MASK;
 		if (*offset > p->bytes)
-			return beyond(PARSED_OTHER, torn);
+			return more ? PARSED_HEADER_CHAIN : PARSED_OTHER;
 	}
 	return PARSED_HEADER_CHAIN;
 }
@@ -210,48 +212,55 @@ static always_inline enum parsed parse_ipv6(const struct frame *f, struct packet
 					    bool torn)
 {
 	struct ipv6hdr copy, *ip = header(f, offset, &copy, sizeof(copy), torn);
-	__u64 left = p->bytes - offset;
+	__u64 left = p->bytes - offset, ends;
 	__u32 payload, first = offset + sizeof(*ip), at = first;
 	enum parsed parsed;
 
 	if (!ip)
-		return beyond(PARSED_OTHER, torn);
+		return beyond(p, first, PARSED_OTHER);
 	if (ip->version != 6)
 		return PARSED_OTHER;
 	p->v6 = 1;
 	__builtin_memcpy(p->src, &ip->saddr, sizeof(p->src));
 	__builtin_memcpy(p->dst, &ip->daddr, sizeof(p->dst));
 	payload = bpf_ntohs(ip->payload_len);
-	parsed = walk_ipv6(f, p, ip->nexthdr, &at, torn);
+	ends = payload + sizeof(*ip) > left ? p->bytes : first + payload;
+	parsed = walk_ipv6(f, p, ip->nexthdr, &at, ends, torn);
 	if (parsed != PARSED_UDP)
 		return parsed;
+	if (p->fragment && at + sizeof(struct udphdr) > ends)
+		return PARSED_HEADER_CHAIN;
 	if (!read_port(f, p, at, torn))
 		return PARSED_TORN;
-	if (payload + sizeof(*ip) > left)
-		return beyond(PARSED_MALFORMED, torn);
-	if (at - first > payload)
+	if (payload + sizeof(*ip) > left || at - first > payload)
 		return PARSED_MALFORMED;
 	return parse_udp(f, p, at, (__s32)(payload - (at - first)), torn);
 }
 
+/* Behind FILTER_VLAN_MAX tags nothing is looked for. But the kernel takes off all tags without a
+ * number, however many, so that with one of those it would find what was not looked at. */
 static always_inline enum parsed parse_headers(const struct frame *f, struct packet *p, bool torn)
 {
 	struct ethhdr copy, *eth = header(f, 0, &copy, sizeof(copy), torn);
 	__u32 offset = sizeof(*eth);
+	bool unnumbered = false;
 	__be16 proto;
 
 	if (!eth)
-		return beyond(PARSED_OTHER, torn);
+		return beyond(p, sizeof(*eth), PARSED_OTHER);
 	proto = eth->h_proto;
 #pragma unroll
-	for (int i = 0; i < FILTER_VLAN_MAX; i++) {
+	for (int i = 0; i <= FILTER_VLAN_MAX; i++) {
 		struct vlan_header vlan_copy, *tag;
 
 		if (proto != bpf_htons(ETH_P_8021Q) && proto != bpf_htons(ETH_P_8021AD))
 			break;
 		tag = header(f, offset, &vlan_copy, sizeof(*tag), torn);
 		if (!tag)
-			return beyond(PARSED_OTHER, torn);
+			return beyond(p, offset + sizeof(*tag), PARSED_OTHER);
+		unnumbered |= !(tag->tci & bpf_htons(VLAN_NUMBER));
+		if (i == FILTER_VLAN_MAX)
+			return unnumbered ? PARSED_HEADER_CHAIN : PARSED_OTHER;
 		proto = tag->proto;
 		offset += sizeof(*tag);
 	}
@@ -268,19 +277,16 @@ __attribute__((noinline)) int parse_any(struct xdp_md *ctx, struct packet *p)
 	const struct frame f = {
 		.ctx = ctx, .data = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
 	enum parsed parsed;
-	__u64 whole;
+	__u64 bytes;
 
 	if (!p)
 		return PARSED_OTHER;
-	whole = p->bytes;
-	p->bytes = f.end - f.data;
 	parsed = parse_headers(&f, p, false);
-	if (parsed == PARSED_TORN) {
-		*p = (struct packet){.bytes = whole};
-		parsed = parse_headers(&f, p, true);
-	}
-	p->bytes = whole;
-	return parsed;
+	if (parsed != PARSED_TORN)
+		return parsed;
+	bytes = p->bytes;
+	*p = (struct packet){.bytes = bytes};
+	return parse_headers(&f, p, true);
 }
 
 /* The frame that nearly all are: no tags, options, extension headers or fragments, nothing wrong,
@@ -303,7 +309,7 @@ static always_inline bool parse_plain(struct xdp_md *ctx, struct packet *p)
 		udp = (void *)(ip + 1);
 		left = bpf_ntohs(ip->tot_len);
 		length = bpf_ntohs(udp->len);
-		if (left > end - (void *)ip || length < sizeof(*udp) || length + sizeof(*ip) > left)
+		if ((void *)ip + left > end || length < sizeof(*udp) || length + sizeof(*ip) > left)
 			return false;
 		p->src[0] = ip->saddr;
 		p->dst[0] = ip->daddr;
@@ -313,7 +319,7 @@ static always_inline bool parse_plain(struct xdp_md *ctx, struct packet *p)
 			return false;
 		left = bpf_ntohs(ip6->payload_len);
 		length = bpf_ntohs(udp->len);
-		if (left > end - (void *)udp || length < sizeof(*udp) || length > left)
+		if ((void *)udp + left > end || length < sizeof(*udp) || length > left)
 			return false;
 		p->v6 = 1;
 		__builtin_memcpy(p->src, &ip6->saddr, sizeof(p->src));

@@ -41,7 +41,9 @@ static int refresh(struct xdp *xdp, char *error)
 		return 0;
 	fd = bpf_prog_get_fd_by_id(info.prog_id);
 	if (fd < 0)
-		return load_fail(error, -errno, "opening the filter's new program: %s",
+		return load_fail(error, -errno,
+				 "the rules were replaced from outside, and opening "
+				 "the new program needs CAP_SYS_ADMIN: %s",
 				 strerror(errno));
 	err = load_open(fd, &now, error);
 	if (err)
@@ -113,7 +115,8 @@ void load_add_reason(const struct rule *rule, const struct filter_count *count,
 /* What no rule decided, and what rules of former sets did. */
 static int read_reasons(const struct xdp *xdp, struct xdp_stats *stats)
 {
-	struct filter_count *counts = calloc(xdp->stored.cpus, sizeof(*counts));
+	int cpus = MAX(libbpf_num_possible_cpus(), 1);
+	struct filter_count *counts = calloc((size_t)cpus, sizeof(*counts));
 	int err = counts ? 0 : -ENOMEM;
 
 	for (uint32_t key = 0; key < FILTER_REASONS * FILTER_VERDICTS && !err; key++) {
@@ -123,7 +126,7 @@ static int read_reasons(const struct xdp *xdp, struct xdp_stats *stats)
 		*sum = xdp->stored.retired[key / FILTER_VERDICTS][key % FILTER_VERDICTS];
 		if (bpf_map_lookup_elem(xdp->map_fd[MAP_REASONS], &key, counts))
 			err = -errno;
-		for (uint32_t cpu = 0; cpu < xdp->stored.cpus && !err; cpu++) {
+		for (int cpu = 0; cpu < cpus && !err; cpu++) {
 			sum->packets += counts[cpu].packets;
 			sum->bytes += counts[cpu].bytes;
 		}

@@ -163,6 +163,28 @@ static int handover_count(struct handover *h)
 	return load_store(h->new);
 }
 
+/* Takes the times of the limits along where their table has another size now; where it has not, it
+ * is the same table. */
+static int copy_buckets(struct xdp *old, struct xdp *new)
+{
+	uint32_t regions = MIN(old->stored.regions, new->stored.regions);
+	size_t bytes = ((size_t)regions << FILTER_BUCKET_BITS) * sizeof(struct filter_bucket);
+	void *from, *to;
+	int err = 0;
+
+	if (!old->stored.keyed || !new->stored.keyed || old->stored.regions == new->stored.regions)
+		return 0;
+	from = load_map_values(old, MAP_BUCKETS, bytes);
+	to = load_map_values(new, MAP_BUCKETS, bytes);
+	if (from && to)
+		memcpy(to, from, bytes);
+	else
+		err = -errno;
+	load_unmap(from, bytes);
+	load_unmap(to, bytes);
+	return err;
+}
+
 int xdp_replace(struct xdp *xdp, const struct rule_set *rules, char *error)
 {
 	struct handover h = {.old = xdp};
@@ -183,13 +205,16 @@ int xdp_replace(struct xdp *xdp, const struct rule_set *rules, char *error)
 		xdp_set_clock(h.new, clock);
 	err = handover_begin(&h);
 	if (!err)
+		err = copy_buckets(xdp, h.new);
+	if (!err)
 		err = handover_count(&h);
 	if (err)
 		load_fail(error, err, "carrying over the counters: %s", strerror(-err));
 	else if (!(err = turn_link(xdp, h.new->program_fd, error))) {
 		wait_for_packets();
 		h.new->stored.settled = 1;
-		handover_count(&h);
+		if (handover_count(&h)) /* what was counted between stays out */
+			load_store(h.new);
 	}
 	handover_end(&h);
 	if (err) {

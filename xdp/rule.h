@@ -21,9 +21,10 @@
  * answer: the longest prefix of the destination port's own list, then the longest prefix of the
  * list for any port, then the rule for the port alone, then the default or the limit without a
  * match. A datagram that would pass has to keep within each of its limits. Before all this come
- * malformed datagrams (dropped), fragments (as `fragments` says; passed unless told; the first one
- * of a datagram that passes is judged like a whole one) and lengths (dropped when the payload has
- * from MIN to MAX bytes).
+ * malformed datagrams (dropped), fragments and lengths (dropped when the payload has from MIN to
+ * MAX bytes). Fragments go as `fragments` says. Where nothing says so or they pass, the first one
+ * is judged like a whole datagram; of those behind it, which have no port, only what the list for
+ * any port drops is dropped, and not even that with `pass fragments`.
  */
 #ifndef SLUICE_XDP_RULE_H
 #define SLUICE_XDP_RULE_H

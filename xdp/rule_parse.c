@@ -14,7 +14,7 @@
 
 enum {
 	DEFAULT_PREFIX6 = 64,
-	BURST_BYTES_MIN = 1500, /* a full Ethernet frame has to fit */
+	BURST_BYTES_MIN = 1600, /* a full Ethernet frame with tags has to fit */
 	BURST_BYTES_DEFAULT_MIN = 65535,
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The filter as the rest of the program sees it: attached to an interface, its rules replaced, its
- * counters read. Needs Linux 5.18 and CAP_BPF and CAP_NET_ADMIN; finding the filter that another
- * process has attached needs CAP_SYS_ADMIN too. Functions return 0 or a negative errno with one
- * line in error (XDP_ERROR_MAX bytes) that names cause and remedy.
+ * counters read. Needs Linux 5.18 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; finding the filter
+ * that another process has attached needs CAP_SYS_ADMIN too. Functions return 0 or a negative errno
+ * with one line in error (XDP_ERROR_MAX bytes) that names cause and remedy.
  */
 #ifndef SLUICE_XDP_XDP_H
 #define SLUICE_XDP_XDP_H

@@ -280,13 +280,13 @@ in_total() { # MODE
 
 bytes_limit() { # MODE
 	street
-	rules "limit to-port 7007 rate 1KB/s burst 1562B per source"
+	rules "limit to-port 7007 rate 1KB/s burst 1704B per source"
 	serve "$1"
 	begin
 	volley 10.77.0.1 "$v4" # frames of 142 bytes
-	limited 11 8
+	limited 12 8
 	volley 10.77.0.2 "$v4"
-	limited 22 16
+	limited 24 16
 }
 
 # ---- beginning and end ----
