@@ -126,10 +126,12 @@ struct filter_limit {
 
 #define FILTER_COST_SHIFT 16
 
-/* The coarse clock stands still for a tick (4 ms at 250 Hz) but costs a tenth of the exact one. A
- * limit that lets FILTER_COARSE_UNITS datagrams through in a tick, and whose burst is of as many
- * ticks, may be asked with it: what the clock leaves open is small beside what it limits. */
+/* The coarse clock may be two ticks late (8 ms at 250 Hz) but costs a tenth of the exact one. A
+ * limit that lets FILTER_COARSE_UNITS datagrams through in that time, and has a burst of
+ * FILTER_COARSE_BURST times as many, may be asked with it: what the clock leaves open is small
+ * beside what it limits. */
 #define FILTER_COARSE_UNITS 16
+#define FILTER_COARSE_BURST 12
 
 /*
  * The state of limits by source or prefix: who has sent (tag), and until when it is paid for (tat,

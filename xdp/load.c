@@ -139,7 +139,7 @@ static bool may_be_coarse(const struct filter_limit *limit)
 	uint64_t tick = coarse_tick() << FILTER_TIME_SHIFT;
 	uint64_t cost = (limit->bytes ? limit->cost * datagram : limit->cost) >> FILTER_COST_SHIFT;
 
-	return cost * FILTER_COARSE_UNITS <= tick && limit->tau >= tick * FILTER_COARSE_UNITS;
+	return cost * FILTER_COARSE_UNITS <= tick && limit->tau >= tick * FILTER_COARSE_BURST;
 }
 
 static void set_constants(struct filter_bpf *skel, const struct table *table,
