@@ -178,7 +178,7 @@ static const char help_xdp[] =
 	"with a unit, as in 10MB/s; a BURST (default: a tenth of a second) is the same\n"
 	"without the second. On a command line a rule may be one word or several.\n"
 	"\n"
-	"Attaching needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; all about a filter\n"
+	"Attaching needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; a filter\n"
 	"that another process has attached needs CAP_SYS_ADMIN too.\n"
 	"Exit status: 0 clean, 1 failure, 2 wrong command line.\n";
 

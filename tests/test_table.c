@@ -268,7 +268,7 @@ static const struct {
 	{"rate 1000000000 burst 3600000000000 total", 1048576, 57600000000000, "0.0.0.0", "::"},
 	{"rate 7 burst 1 per prefix 20,58", 149796571428571, 2285714286, "255.255.240.0",
 	 "ffff:ffff:ffff:ffc0::"},
-	{"from 10.0.0.0/8 rate 1KB burst 1500B per prefix 9", 1048576000000, 24000000000,
+	{"from 10.0.0.0/8 rate 1KB burst 1600B per prefix 9", 1048576000000, 25600000000,
 	 "255.128.0.0", "::"},
 	{"from 2000::/3 rate 1000GB burst 3600000GB per prefix 128", 1049, 57600000000000,
 	 "0.0.0.0", ONES},
