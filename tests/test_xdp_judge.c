@@ -6,7 +6,7 @@
 
 #include "tests/xdp_model.h"
 
-TestSuite(xdp_judge, .timeout = 60);
+TestSuite(xdp_judge, .timeout = 120);
 
 static struct frame_spec spec_from(const char *src, uint16_t dst_port, uint32_t payload)
 {

@@ -7,7 +7,7 @@
 
 #include "tests/xdp_model.h"
 
-TestSuite(xdp_limit, .timeout = 60);
+TestSuite(xdp_limit, .timeout = 120);
 
 #define S ((uint64_t)NS_PER_S)
 #define MS ((uint64_t)NS_PER_MS)

@@ -5,7 +5,7 @@
 
 #include "tests/xdp_model.h"
 
-TestSuite(xdp_parse, .timeout = 60);
+TestSuite(xdp_parse, .timeout = 120);
 
 #define PORT_RULE "drop to-port 53"
 

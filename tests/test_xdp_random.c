@@ -12,7 +12,7 @@
 
 #include "tests/xdp_model.h"
 
-TestSuite(xdp_random, .timeout = 120);
+TestSuite(xdp_random, .timeout = 200);
 
 #define S ((uint64_t)NS_PER_S)
 

@@ -11,7 +11,7 @@
 
 #include "tests/xdp_model.h"
 
-TestSuite(xdp_replace, .timeout = 60);
+TestSuite(xdp_replace, .timeout = 120);
 
 #define S ((uint64_t)NS_PER_S)
 
