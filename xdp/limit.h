@@ -40,6 +40,8 @@ static always_inline bool limit_charge(__u64 *tat, __u64 now, __u64 floor, __u64
 
 static always_inline __u32 bucket_of(const struct filter_limit *limit, __u64 hash)
 {
+	/* Sources that follow each other would crowd into few buckets for some factors. */
+	hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
 	return (__u32)limit->region << FILTER_BUCKET_BITS | hash >> (64 - FILTER_BUCKET_BITS);
 }
 
