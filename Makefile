@@ -45,7 +45,7 @@ xdp_bpf   := xdp/attach.c xdp/load.c xdp/load_fill.c xdp/open.c xdp/probe.c xdp/
 xdp_src   := $(filter-out %.bpf.c $(if $(xdp_lacks),$(xdp_bpf),xdp/absent.c),$(wildcard xdp/*.c))
 lib_src   := $(filter-out core/main.c,$(wildcard core/*.c io_uring/*.c)) $(xdp_src)
 floor_src := $(wildcard bench/floor_*.c)
-load_src  := $(wildcard bench/load*.c)
+client_src := $(wildcard bench/client/*.c bench/report/*.c)
 flood_src := $(if $(xdp_lacks),,$(filter-out %.bpf.c,$(wildcard bench/flood*.c bench/xdp_*.c)))
 unit_src  := $(wildcard tests/test_*.c)
 cont_src  := $(wildcard tests/contract*.c)
@@ -55,8 +55,8 @@ help_src  := $(filter-out $(unit_src) $(cont_src) $(fuzz_src),$(wildcard tests/*
 obj        = $(patsubst %.c,$(B)/obj/%.o,$(1))
 fuzz_obj   = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
 main_bin  := $(if $(wildcard core/main.c),$(B)/sluice)
-bench_bin := $(patsubst bench/%.c,$(B)/%,$(floor_src)) $(if $(load_src),$(B)/load) \
-	     $(if $(flood_src),$(B)/flood)
+bench_bin := $(patsubst bench/%.c,$(B)/%,$(floor_src)) \
+	     $(if $(flood_src),$(B)/flood) $(if $(client_src),$(B)/sluice-bench)
 peer_bin  := $(if $(wildcard tests/system/*.c),$(B)/peer)
 test_bin  := $(if $(unit_src),$(B)/unit) $(if $(cont_src),$(B)/contract) $(peer_bin)
 fuzz_bin  := $(patsubst tests/%.c,build/fuzz/%,$(fuzz_src))
@@ -64,8 +64,8 @@ fuzz_bin  := $(patsubst tests/%.c,build/fuzz/%,$(fuzz_src))
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all run test check-units test-long fuzz install uninstall clean help layers deps test-deps \
-	format-check need-criterion need-clang FORCE
+.PHONY: all run test check-units test-long fuzz bench bench-quick install uninstall clean help \
+	layers deps test-deps bench-deps format-check need-criterion need-clang FORCE
 
 all: $(main_bin) $(bench_bin) ## build the server and the benchmark programs (default)
 	@$(if $(xdp_lacks),echo 'note: no XDP filter in this build; it lacks: $(xdp_lacks)')
@@ -90,12 +90,19 @@ test-long: all $(peer_bin) ## run the tests that take longer than make test may
 fuzz: $(fuzz_bin) ## run each fuzzer for FUZZ_SECONDS (20)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run fuzz
 
-install: $(B)/sluice ## install the server below PREFIX (/usr/local), inside DESTDIR
+bench: all ## measure everything against everything that is installed, in under 10 minutes
+	@BIN=$(B) bench/sweep
+
+bench-quick: all ## the same with a few cells, in a minute
+	@BIN=$(B) bench/sweep --quick
+
+install: $(B)/sluice $(B)/sluice-bench ## install below PREFIX (/usr/local), inside DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	install -m 755 $(B)/sluice-bench $(DESTDIR)$(PREFIX)/bin/sluice-bench
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/sluice
+	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(DESTDIR)$(PREFIX)/bin/sluice-bench
 
 clean: ## remove build/
 	rm -rf build
@@ -108,6 +115,9 @@ deps: ## install what building needs
 
 test-deps: ## install what the tests need
 	@tools/deps test
+
+bench-deps: ## install what the benchmark measures against, and what draws its plots
+	@tools/deps bench
 
 format-check: ## compare the code with .clang-format
 	clang-format --dry-run -Werror $(wildcard */*.c */*.h)
@@ -165,12 +175,12 @@ $(B)/obj/%.o: %.c $(B)/flags
 	$(Q)$(CC) $(cpp_all) $(cc_all) $(depgen) -c -o $@ $<
 
 $(B)/sluice: $(call obj,$(lib_src) core/main.c)
-$(B)/load: $(call obj,$(load_src))
 $(B)/flood: $(call obj,$(flood_src))
+$(B)/sluice-bench: $(call obj,$(client_src))
 $(B)/floor_%: $(B)/obj/bench/floor_%.o
 	$(call say,LD)
 	$(Q)$(CC) $(ld_all) -o $@ $^ $(libs_ld) -lm
-$(B)/sluice $(B)/load $(B)/flood:
+$(B)/sluice $(B)/flood $(B)/sluice-bench:
 	$(call say,LD)
 	$(Q)$(CC) $(ld_all) -o $@ $^ $(libs_ld) -lm
 
@@ -178,7 +188,8 @@ $(B)/peer: $(call obj,$(wildcard tests/system/*.c))
 	$(call say,LD)
 	$(Q)$(CC) $(ld_all) -o $@ $^
 
-$(B)/unit: $(call obj,$(unit_src) $(help_src) $(lib_src))
+$(B)/unit: $(call obj,$(unit_src) $(help_src) $(lib_src) \
+	$(filter-out bench/client/main.c,$(client_src)))
 $(B)/contract: $(call obj,$(cont_src) $(help_src) $(lib_src))
 $(B)/unit $(B)/contract:
 	$(call say,LD)
@@ -191,8 +202,9 @@ build/fuzz/obj/%.o: %.c $(B)/flags | need-clang
 		-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
 		$(depgen) -c -o $@ $<
 
+build/fuzz/fuzz_report: $(call fuzz_obj,$(wildcard bench/report/*.c))
 build/fuzz/fuzz_%: build/fuzz/obj/tests/fuzz_%.o $(call fuzz_obj,$(lib_src))
 	$(call say,LD)
-	$(Q)$(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(libs_ld)
+	$(Q)$(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(libs_ld) -lm
 
 -include $(shell find build -name '*.d' 2>/dev/null)
