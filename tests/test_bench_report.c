@@ -202,7 +202,7 @@ Test(bench_report, too_many_servers_are_refused)
 Test(bench_report, grid_of_ratios_and_the_best_peer)
 {
 	static const double drift[] = {1, 3, 2};
-	char text[10 * TEXT_MAX] = ENV;
+	char text[13 * TEXT_MAX] = ENV;
 	struct sweep sweep;
 	struct sweep_error error;
 	struct grid grid;
@@ -213,11 +213,15 @@ Test(bench_report, grid_of_ratios_and_the_best_peer)
 		len += record(text + len, round, "sluice_epoll", 800 * drift[round], NULL);
 		len += record(text + len, round, "nginx", 1000 * drift[round], NULL);
 		len += record(text + len, round, "haproxy", 1200 * drift[round], NULL);
+		len += record(text + len, round, "haproxy_64k", 900 * drift[round], NULL);
 	}
 	cr_assert_eq(read_text(text, len, &sweep, &error), 0, "%s", error.text);
 	cr_assert_eq(grid_init(&grid, &sweep, "relay"), 0);
-	cr_expect(grid.n_lines == 1 && grid.n_servers == 3);
-	cr_expect_eq(grid_best_peer(&grid, 0, METRIC_CPU_MESSAGE), grid_server(&grid, "nginx"));
+	cr_expect(grid.n_lines == 1 && grid.n_servers == 4);
+	cr_expect_eq(grid_best_peer(&grid, 0, METRIC_CPU_MESSAGE, true),
+		     grid_server(&grid, "haproxy_64k"));
+	cr_expect_eq(grid_best_peer(&grid, 0, METRIC_CPU_MESSAGE, false),
+		     grid_server(&grid, "nginx"));
 	cr_expect_eq(grid_server(&grid, "socat"), GRID_NONE);
 	ratio = grid_ratio(&grid, 0, 0, 0, grid_server(&grid, "nginx"), METRIC_CPU_MESSAGE);
 	cr_expect(ratio.n == 3 && fabs(ratio.min - 0.8) < 1e-9 && fabs(ratio.max - 0.8) < 1e-9);

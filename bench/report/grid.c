@@ -147,7 +147,7 @@ size_t grid_server(const struct grid *grid, const char *name)
 	return GRID_NONE;
 }
 
-size_t grid_best_peer(const struct grid *grid, size_t line, enum metric metric)
+size_t grid_best_peer(const struct grid *grid, size_t line, enum metric metric, bool tuned)
 {
 	bool higher = metric_kind(metric)->higher;
 	size_t best = GRID_NONE;
@@ -156,7 +156,8 @@ size_t grid_best_peer(const struct grid *grid, size_t line, enum metric metric)
 	for (size_t i = 0; i < grid->n_servers; i++) {
 		double median = grid_value(grid, line, i, metric).median;
 
-		if (!sweep_is_peer(grid->servers[i]) || !isfinite(median))
+		if (!sweep_is_peer(grid->servers[i]) || !isfinite(median) ||
+		    sweep_is_tuned(grid->servers[i]) != tuned)
 			continue;
 		if (best == GRID_NONE || (higher ? median > least : median < least)) {
 			best = i;

@@ -54,8 +54,8 @@ bool grid_has(const struct grid *grid, enum metric metric);
 
 size_t grid_server(const struct grid *grid, const char *name);
 
-/* The peer with the best median of a line. */
-size_t grid_best_peer(const struct grid *grid, size_t line, enum metric metric);
+/* The peer with the best median of a line, among those with default buffers or the others. */
+size_t grid_best_peer(const struct grid *grid, size_t line, enum metric metric, bool tuned);
 
 /* The metric that this use is judged by: CPU per message, or per GiB where bytes count. */
 enum metric grid_cost(const struct grid *grid);

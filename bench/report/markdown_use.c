@@ -11,14 +11,16 @@
 struct ratio_kind {
 	const char *title;
 	const char *server, *base; /* base NULL: the best peer of the line */
+	bool tuned;                /* ... among those with other buffers than their default */
 };
 
 static const struct ratio_kind ratios[] = {
-	{"io_uring / best peer", "sluice_io_uring", NULL},
-	{"epoll / best peer", "sluice_epoll", NULL},
-	{"io_uring / epoll", "sluice_io_uring", "sluice_epoll"},
-	{"io_uring / its floor", "sluice_io_uring", "floor_uring"},
-	{"epoll / its floor", "sluice_epoll", "floor_epoll"},
+	{"io_uring / best peer", "sluice_io_uring", NULL, false},
+	{"epoll / best peer", "sluice_epoll", NULL, false},
+	{"io_uring / best peer with 64 KiB", "sluice_io_uring", NULL, true},
+	{"io_uring / epoll", "sluice_io_uring", "sluice_epoll", false},
+	{"io_uring / its floor", "sluice_io_uring", "floor_uring", false},
+	{"epoll / its floor", "sluice_epoll", "floor_epoll", false},
 };
 
 enum { RATIOS = sizeof(ratios) / sizeof(*ratios) };
@@ -135,7 +137,7 @@ static struct stat_summary ratio_at(const struct grid *grid, size_t line, size_t
 {
 	size_t server = grid_server(grid, ratios[k].server);
 	size_t base = ratios[k].base ? grid_server(grid, ratios[k].base)
-				     : grid_best_peer(grid, line, metric);
+				     : grid_best_peer(grid, line, metric, ratios[k].tuned);
 
 	if (server == GRID_NONE || base == GRID_NONE)
 		return stat_summarize(NULL, 0);
@@ -167,7 +169,7 @@ static enum metric ratio_metric(const struct grid *grid)
 static void print_ratio_line(FILE *out, const struct grid *grid, size_t line, const bool *shown)
 {
 	enum metric metric = ratio_metric(grid);
-	size_t peer = grid_best_peer(grid, line, metric);
+	size_t peer = grid_best_peer(grid, line, metric, false);
 	char label[USE_LABEL_MAX];
 
 	use_label(grid, line, label);

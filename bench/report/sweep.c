@@ -36,6 +36,14 @@ bool sweep_is_peer(const char *server)
 	       strcmp(server, "sluice");
 }
 
+bool sweep_is_tuned(const char *server)
+{
+	static const char suffix[] = "_64k";
+	size_t len = strlen(server);
+
+	return len >= sizeof(suffix) && !strcmp(server + len - (sizeof(suffix) - 1), suffix);
+}
+
 /* --- one record ------------------------------------------------------------------------------ */
 
 struct record {

@@ -68,5 +68,7 @@ bool sweep_name_ok(const char *name);
 
 /* Whether a server is neither sluice nor a floor. */
 bool sweep_is_peer(const char *server);
+/* Whether it runs with buffers of a size that is not its default: its name ends in _64k. */
+bool sweep_is_tuned(const char *server);
 
 #endif
