@@ -132,8 +132,8 @@ static void print_state(FILE *out, const struct sweep *sweep)
 	      "All servers run once in every round, in an order that rotates. Ratios are taken "
 	      "between the two runs of one round; then comes their median, for absolute figures "
 	      "drift on a shared machine. The best peer is the one with the best median in its "
-	      "cell, on its default buffers. Client and server share this machine over loopback: there is no driver, no "
-	      "loss and no round trip in any of this.\n\n",
+	      "cell, on its default buffers. Client and server share this machine over loopback: "
+	      "there is no driver, no loss and no round trip in any of this.\n\n",
 	      out);
 }
 
