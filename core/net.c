@@ -25,6 +25,17 @@ static void set_int(int fd, int level, int name, int value)
 	setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+/* There is nothing to control inside a host; what paces, such as BBR, costs a timer for every 64
+ * KiB. Always there, and permitted to all; tcp(7). */
+static const char loopback_congestion[] = "reno";
+
+static bool is_loopback(const struct addr *addr)
+{
+	if (addr->sa.sa_family == AF_INET)
+		return ntohl(addr->inet.v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&addr->inet.v6.sin6_addr);
+}
+
 /* Accepted sockets inherit these from their listener on Linux. */
 static void net_options(int fd, const struct addr *addr)
 {
@@ -33,6 +44,9 @@ static void net_options(int fd, const struct addr *addr)
 	if (addr->kind == ADDR_TCP) {
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+		if (is_loopback(addr))
+			setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, loopback_congestion,
+				   sizeof(loopback_congestion) - 1);
 	} else if (addr->kind == ADDR_UDP) {
 		/* FORCE passes net.core.rmem_max, but needs CAP_NET_ADMIN. */
 		int bytes = NET_DGRAM_BUFFER_BYTES;
@@ -233,9 +247,8 @@ const char *net_bind_remedy(int err, enum addr_kind kind)
 				 "pick another port (0 picks one)";
 	case -EACCES:
 	case -EPERM:
-		return kind == ADDR_UNIX
-			       ? "; the directory must be writable"
-			       : "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
+		return kind == ADDR_UNIX ? "; the directory must be writable"
+					 : "; ports below 1024 need root or CAP_NET_BIND_SERVICE";
 	case -EADDRNOTAVAIL:
 		return "; no interface of this host has that address (ip addr lists them)";
 	case -EAFNOSUPPORT:
