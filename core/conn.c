@@ -155,8 +155,13 @@ static void close_quiet(struct conn_mgr *mgr)
 		return;
 	for (conn = LIST_FIRST(&mgr->live); conn; conn = next) {
 		next = LIST_NEXT(conn, list);
-		if (conn->state == CONN_FLOWING && !conn->client.queued &&
-		    mgr->io->now_ns - conn->active_ns >= CONN_QUIET_NS)
+		if (conn->state != CONN_FLOWING || conn->client.queued ||
+		    mgr->io->now_ns - conn->active_ns < CONN_QUIET_NS)
+			continue;
+		/* What is on its way inside the kernel has to come up to be seen. */
+		if (conn->client.flags & SIDE_MOVING)
+			tcp_copy_again(conn);
+		else
 			tcp_finish(conn);
 	}
 }

@@ -56,6 +56,7 @@ enum {
 	SIDE_UPSTREAM = 1 << 0,
 	SIDE_STOPPED = 1 << 1, /* its receive is stopped: what it fills is full */
 	SIDE_EOF = 1 << 2,     /* all it had to say was received */
+	SIDE_MOVING = 1 << 3,  /* its bytes go where they go inside the kernel */
 };
 
 struct conn_side {
@@ -63,6 +64,7 @@ struct conn_side {
 	struct io_sock *sock; /* NULL: never opened, or its last event has come */
 	uint32_t queued;      /* bytes given to send() that it has not reported sent */
 	uint32_t flags;
+	uint32_t usual_bytes; /* of a receive, averaged over the last ones */
 };
 
 struct conn {

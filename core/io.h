@@ -26,7 +26,11 @@
  *     is still in cache.
  *  8. A turn brings at most IO_BYTES_PER_TURN bytes of a stream, or IO_DGRAMS_PER_TURN datagrams
  *     of a socket, so that one busy peer never starves another.
- *  9. Datagrams: one buffer each way is one datagram, of 0 to 65,507 bytes. Sends never wait and
+ *  9. move_start() lets what a stream receives go to another one, or back to itself, inside the
+ *     kernel: behind what was under way, which still comes as IO_RECV, and what is queued to be
+ *     sent. What is in between counts as queued towards the other one: its shutdown and flushing
+ *     close wait for it, and so does what send() is given later.
+ * 10. Datagrams: one buffer each way is one datagram, of 0 to 65,507 bytes. Sends never wait and
  *     report no event: a datagram that the kernel does not take at once is dropped and counted.
  */
 #ifndef SLUICE_IO_H
@@ -39,7 +43,7 @@
 #include "buf.h"
 #include "stats.h"
 
-enum io_op { IO_ACCEPT, IO_CONNECT, IO_RECV, IO_SEND, IO_CLOSE };
+enum io_op { IO_ACCEPT, IO_CONNECT, IO_RECV, IO_SEND, IO_MOVE, IO_CLOSE };
 
 enum io_kind { IO_LISTENER, IO_STREAM, IO_DGRAM };
 
@@ -66,6 +70,8 @@ struct io_sock; /* a backend's handle */
  *             goes on; its 0 with buf is an empty datagram.
  * IO_SEND     bytes (streams only), or -errno: the rest of the queue was dropped and nothing more
  *             can be sent
+ * IO_MOVE     bytes that were moved to it and which the kernel took, or -ENOBUFS: they cannot be
+ *             moved (any more), and its source has stopped, as by move_stop()
  * IO_CLOSE    0, or -errno when IO_CLOSE_FLUSH could not send all
  */
 struct io_event {
@@ -111,6 +117,12 @@ struct io_ops {
 	void (*accept_stop)(struct io *io, struct io_sock *sock);
 	void (*recv_start)(struct io *io, struct io_sock *sock);
 	void (*recv_stop)(struct io *io, struct io_sock *sock);
+	/* Streams: instead of recv_start and sends, until move_stop, which leaves from as recv_stop
+	 * does. The end and the failure of from come as IO_RECV, all else to the owner of to, and
+	 * the end of from, the failure of to and the close of either end it. One source for each
+	 * to. */
+	void (*move_start)(struct io *io, struct io_sock *from, struct io_sock *to);
+	void (*move_stop)(struct io *io, struct io_sock *from);
 	/* Stream: queues the chain. Datagram: each buffer is one datagram to dgram.peer, from
 	 * dgram.local when that is known; a connected socket ignores both. */
 	void (*send)(struct io *io, struct io_sock *sock, struct buf *chain);

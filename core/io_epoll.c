@@ -116,7 +116,7 @@ static int sock_register(struct epoll_io *e, struct io_sock *sock)
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = sock};
 
 	if (sock->kind == IO_STREAM)
-		event.events |= EPOLLOUT | EPOLLRDHUP;
+		event.events |= EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
 	return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, sock->fd, &event) ? -errno : 0;
 }
 
@@ -182,6 +182,7 @@ static void report(struct io_sock *sock, enum io_op op, int32_t res, struct buf 
 static void close_now(struct epoll_io *e, struct io_sock *sock)
 {
 	buf_queue_clear(&e->io.pool, &sock->out);
+	pipe_put(&e->pipes, sock->pipe);
 	if (sock->fd >= 0) {
 		/* A listener may be shared with another worker, and then outlives this close. */
 		if (sock->kind == IO_LISTENER)
@@ -203,6 +204,12 @@ static void report_one(struct epoll_io *e, struct io_sock *sock)
 		sock->sent = 0;
 		report(sock, IO_SEND, sent, NULL);
 	}
+	if (sock->moved && !(sock->flags & S_CLOSING)) {
+		int32_t moved = (int32_t)sock->moved;
+
+		sock->moved = 0;
+		report(sock, IO_MOVE, moved, NULL);
+	}
 	if ((sock->flags & S_SEND_FAILED) && sock->err && !(sock->flags & S_CLOSING)) {
 		int err = sock->err;
 
@@ -216,7 +223,7 @@ static void report_one(struct epoll_io *e, struct io_sock *sock)
 	if (sock->flags & S_CLOSE_NOW) {
 		sock->err = 0;
 		close_now(e, sock);
-	} else if ((sock->flags & S_CLOSE_FLUSH) && !sock->out.head) {
+	} else if ((sock->flags & S_CLOSE_FLUSH) && !sock->out.head && !sock->pipe) {
 		close_now(e, sock);
 	}
 }
@@ -282,12 +289,13 @@ static void epoll_close(struct io *io, struct io_sock *sock, enum io_close how)
 		net_linger_reset(sock->fd);
 	if (sock->flags & S_DIRTY)
 		epoll_dgram_flush_all(e);
+	epoll_unlink_moves(e, sock);
 	sock->flags &= ~(uint32_t)(S_RECV | S_ACCEPT | S_ACCEPT_ONE | S_CONNECT);
 	if (how != IO_CLOSE_FLUSH)
 		sock->flags |= S_CLOSE_NOW;
 	else
 		sock->flags |= S_CLOSE_FLUSH;
-	if (how != IO_CLOSE_FLUSH || !sock->out.head)
+	if (how != IO_CLOSE_FLUSH || (!sock->out.head && !sock->pipe))
 		epoll_done(e, sock);
 }
 
@@ -311,7 +319,7 @@ static void epoll_recv_start(struct io *io, struct io_sock *sock)
 		epoll_run(epoll_io_of(io), sock);
 }
 
-static void epoll_recv_stop(struct io *io, struct io_sock *sock)
+void epoll_recv_stop(struct io *io, struct io_sock *sock)
 {
 	sock->flags &= ~(uint32_t)S_RECV;
 	if (sock->flags & S_WAIT)
@@ -329,18 +337,26 @@ static void sock_ready(struct epoll_io *e, struct io_sock *sock, uint32_t events
 {
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		sock->flags |= S_IN;
-	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
+		if (sock->mover && !(sock->flags & S_OUT))
+			epoll_run(e, sock->mover);
 		sock->flags |= S_OUT;
+	}
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		sock->flags |= S_HUP;
+	if ((events & EPOLLPRI) && sock->move_to)
+		sock->flags |= S_IN | S_URGENT;
 	epoll_run(e, sock);
 }
 
 static int poll_events(struct epoll_io *e, int64_t timeout_ns)
 {
 	struct epoll_event events[EPOLL_EVENTS_MAX];
+	int64_t paused_ns = lowat_wait_ns(&e->lowats, e->io.now_ns);
 	int timeout_ms = -1, n;
 
+	if (paused_ns >= 0 && (timeout_ns < 0 || paused_ns < timeout_ns))
+		timeout_ns = paused_ns;
 	if (!TAILQ_EMPTY(&e->run) || e->done)
 		timeout_ms = 0;
 	else if (timeout_ns >= 0)
@@ -370,6 +386,7 @@ static int epoll_turn(struct io *io, int64_t timeout_ns)
 		return err;
 	stats_add(&io->stats->turns, 1);
 	epoll_report_done(e);
+	epoll_run_paused(e);
 	/* Those that queue themselves again from here on wait for the next turn. */
 	e->turn++;
 	while ((sock = TAILQ_FIRST(&e->run)) && sock->run_turn != e->turn) {
@@ -399,12 +416,15 @@ static void epoll_free(struct io *io)
 	if (!io)
 		return;
 	if (e->socks) {
-		LIST_FOREACH(sock, &e->all, all)
+		LIST_FOREACH(sock, &e->all, all) {
 			if (sock->fd >= 0)
 				close(sock->fd);
+			pipe_put(&e->pipes, sock->pipe);
+		}
 		munmap(e->socks, e->socks_bytes);
 	}
 	epoll_dgram_free(e);
+	pipe_pool_free(&e->pipes);
 	if (e->epoll_fd >= 0)
 		close(e->epoll_fd);
 	if (e->wake_fd >= 0)
@@ -422,6 +442,8 @@ static int epoll_open(struct io **ret_io, const struct io_conf *conf)
 	if (!e)
 		return -ENOMEM;
 	e->io = (struct io){.ops = &io_epoll_ops, .stats = conf->stats, .now_ns = util_now_ns()};
+	pipe_pool_init(&e->pipes);
+	TAILQ_INIT(&e->lowats);
 	LIST_INIT(&e->all);
 	TAILQ_INIT(&e->run);
 	TAILQ_INIT(&e->wait);
@@ -461,6 +483,8 @@ const struct io_ops io_epoll_ops = {
 	.accept_stop = epoll_accept_stop,
 	.recv_start = epoll_recv_start,
 	.recv_stop = epoll_recv_stop,
+	.move_start = epoll_move_start,
+	.move_stop = epoll_move_stop,
 	.send = epoll_send,
 	.shutdown = epoll_shutdown,
 	.close = epoll_close,

@@ -9,7 +9,9 @@
 #include <sys/uio.h>
 
 #include "io.h"
+#include "lowat.h"
 #include "net.h"
+#include "pipe.h"
 
 enum {
 	EPOLL_DGRAM_BATCH = 32,
@@ -38,11 +40,12 @@ enum {
 	S_SEND_FAILED = 1 << 9,
 	S_CLOSE_FLUSH = 1 << 10,
 	S_CLOSE_NOW = 1 << 11,
-	S_RUN = 1 << 12,   /* on the run list */
-	S_WAIT = 1 << 13,  /* on the list of those that wait for a buffer */
-	S_DONE = 1 << 14,  /* on the list of those with a result to report */
-	S_DIRTY = 1 << 15, /* on the list of datagram sockets with unsent datagrams */
-	S_PEER = 1 << 16,  /* datagram socket connected to one peer */
+	S_RUN = 1 << 12,    /* on the run list */
+	S_WAIT = 1 << 13,   /* on the list of those that wait for a buffer */
+	S_DONE = 1 << 14,   /* on the list of those with a result to report */
+	S_DIRTY = 1 << 15,  /* on the list of datagram sockets with unsent datagrams */
+	S_PEER = 1 << 16,   /* datagram socket connected to one peer */
+	S_URGENT = 1 << 17, /* TCP urgent data has come while its bytes are moved */
 	S_CLOSING = S_CLOSE_FLUSH | S_CLOSE_NOW,
 };
 
@@ -59,7 +62,12 @@ struct io_sock {
 	int err;       /* of a dial, or of the failed send or flush, until reported */
 	uint32_t sent; /* bytes not yet reported */
 	struct buf_queue out;
-	TAILQ_ENTRY(io_sock) run;               /* run list, or wait list */
+	struct io_sock *move_to,
+		*mover;           /* where its bytes are moved to, and whose are moved here */
+	struct pipe *pipe;        /* what was moved here and not yet taken */
+	uint32_t moved;           /* bytes taken and not yet reported */
+	struct lowat lowat;       /* as a source of moves */
+	TAILQ_ENTRY(io_sock) run; /* run list, or wait list */
 	struct io_sock *next_done, *next_dirty; /* next_done links free slots too */
 	LIST_ENTRY(io_sock) all;
 };
@@ -83,6 +91,8 @@ struct epoll_io {
 	uint32_t turn;
 	struct io_sock *done, **done_tail;
 	struct io_sock *dirty;
+	struct pipe_pool pipes;
+	struct lowat_list lowats;
 	struct dgram_rx *rx; /* made with the first datagram socket */
 };
 
@@ -107,6 +117,23 @@ void epoll_run_sock(struct epoll_io *e, struct io_sock *sock);
 /* Sends what the kernel takes, and does what waited for the queue to be empty. */
 void epoll_flush(struct epoll_io *e, struct io_sock *sock);
 bool epoll_wants_recv(const struct io_sock *sock);
+/* Tells of the end of stream (0) or a failure. */
+void epoll_recv_ended(struct epoll_io *e, struct io_sock *sock, int32_t res);
+void epoll_recv_stop(struct io *io, struct io_sock *sock);
+
+/* io_epoll_move.c */
+void epoll_move_start(struct io *io, struct io_sock *from, struct io_sock *to);
+void epoll_move_stop(struct io *io, struct io_sock *from);
+/* Moves what from has and its receiver takes. */
+void epoll_move(struct epoll_io *e, struct io_sock *from);
+/* Sends what is in to's pipe; what to does not take clears S_OUT. 0 or -errno. */
+int epoll_drain_pipe(struct epoll_io *e, struct io_sock *to);
+/* Ends the moves from and to sock. */
+void epoll_unlink_moves(struct epoll_io *e, struct io_sock *sock);
+/* sock has received: that answers whoever is moved to it. */
+void epoll_answered(struct epoll_io *e, struct io_sock *sock);
+/* Looks after sources that wait for more than has come. */
+void epoll_run_paused(struct epoll_io *e);
 
 int epoll_dgram_open(struct epoll_io *e);
 void epoll_dgram_free(struct epoll_io *e);

@@ -28,6 +28,9 @@ static ssize_t sock_write(struct io_sock *sock)
 static void send_failed(struct epoll_io *e, struct io_sock *sock, int err)
 {
 	buf_queue_clear(&e->io.pool, &sock->out);
+	pipe_put(&e->pipes, sock->pipe);
+	sock->pipe = NULL;
+	epoll_unlink_moves(e, sock);
 	sock->flags |= S_SEND_FAILED;
 	sock->err = err;
 	epoll_done(e, sock);
@@ -36,6 +39,16 @@ static void send_failed(struct epoll_io *e, struct io_sock *sock, int err)
 /* Sends what the kernel takes, and does what waited for the queue to be empty. */
 void epoll_flush(struct epoll_io *e, struct io_sock *sock)
 {
+	if (sock->pipe && (sock->flags & S_OUT)) {
+		int err = epoll_drain_pipe(e, sock);
+
+		if (err) {
+			send_failed(e, sock, err);
+			return;
+		}
+	}
+	if (sock->pipe)
+		return;
 	while (sock->out.head && (sock->flags & S_OUT)) {
 		ssize_t n = sock_write(sock);
 
@@ -77,9 +90,10 @@ bool epoll_wants_recv(const struct io_sock *sock)
 	return (sock->flags & all) == all && !(sock->flags & none);
 }
 
-static void recv_ended(struct epoll_io *e, struct io_sock *sock, int32_t res)
+void epoll_recv_ended(struct epoll_io *e, struct io_sock *sock, int32_t res)
 {
 	sock->flags |= S_RECV_ENDED;
+	epoll_move_stop(&e->io, sock);
 	epoll_deliver(e, sock, IO_RECV, res, NULL);
 }
 
@@ -101,7 +115,7 @@ static bool stream_recv_once(struct epoll_io *e, struct io_sock *sock, uint32_t 
 		if (n < 0 && err == EAGAIN)
 			sock->flags &= ~(uint32_t)S_IN;
 		else
-			recv_ended(e, sock, n < 0 ? -err : 0);
+			epoll_recv_ended(e, sock, n < 0 ? -err : 0);
 		return false;
 	}
 	/* A short read has emptied the socket, unless its end or an error stands behind the data;
@@ -110,6 +124,7 @@ static bool stream_recv_once(struct epoll_io *e, struct io_sock *sock, uint32_t 
 		sock->flags &= ~(uint32_t)S_IN;
 	buf->len = (uint32_t)n;
 	*budget -= (uint32_t)n;
+	epoll_answered(e, sock);
 	stats_add(&e->io.stats->bytes_in, (uint64_t)n);
 	epoll_deliver(e, sock, IO_RECV, (int32_t)n, buf);
 	return true;
@@ -176,21 +191,24 @@ static void stream_check_reset(struct epoll_io *e, struct io_sock *sock)
 	int err = net_error(sock->fd);
 
 	if (err)
-		recv_ended(e, sock, err);
+		epoll_recv_ended(e, sock, err);
 }
 
 static void stream_run(struct epoll_io *e, struct io_sock *sock)
 {
 	uint32_t gen = sock->gen;
 
-	if (sock->out.head)
+	if (sock->out.head || sock->pipe)
 		epoll_flush(e, sock);
 	epoll_report_done(e);
 	if (sock->gen != gen)
 		return;
-	if (epoll_wants_recv(sock))
+	if (sock->move_to)
+		epoll_move(e, sock);
+	else if (epoll_wants_recv(sock))
 		stream_recv(e, sock);
-	else if ((sock->flags & S_HUP) && !(sock->flags & (S_RECV | S_RECV_ENDED | S_CLOSING)))
+	if (sock->gen == gen && (sock->flags & S_HUP) &&
+	    !(sock->flags & (S_RECV | S_RECV_ENDED | S_CLOSING)))
 		stream_check_reset(e, sock);
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "net.h"
+#include "pipe.h"
 #include "util.h"
 #include "worker.h"
 
@@ -22,7 +23,7 @@ enum {
 	EXIT_USAGE = 2,
 	DESCRIPTORS_KEPT =
 		64, /* for what is not a connection: standard streams, backends, the resolver */
-	DESCRIPTORS_PER_WORKER = 8,
+	DESCRIPTORS_PER_WORKER = 8 + 2 * PIPES_MAX,
 	DESCRIPTORS_PER_FILTER = 32, /* a link, a program, its maps; twice when replaced */
 	CONNS_MAX = 1 << 20,
 	SOCKS_SPARE = 16, /* a handle is free only when its close has been handled */

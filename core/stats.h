@@ -42,6 +42,8 @@
 	X(drop_icmp, "ICMP errors reported on UDP sessions")                             \
 	X(drop_receive_full, "datagrams the kernel dropped: socket receive buffer full") \
 	X(buffer_waits, "times a receive had to wait for a free buffer")                 \
+	X(moves_started, "times a stream turned to being moved inside the kernel")       \
+	X(moves_refused, "times a stream had to be copied again: no pipe")               \
 	X(turns, "event loop turns")                                                     \
 	X(uring_cq_overflows, "io_uring completion queue overflows")                     \
 	X(uring_stale, "io_uring completions that named a closed socket")

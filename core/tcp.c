@@ -11,6 +11,13 @@
 
 #include "util.h"
 
+enum {
+	/* Of the average receive: from here on moving a stream inside the kernel is cheaper than
+	 * copying it, and no longer. */
+	MOVE_ABOVE_BYTES = 24 << 10,
+	MOVE_BELOW_BYTES = 8 << 10,
+};
+
 static struct conn *side_conn(struct conn_side *side)
 {
 	return side->flags & SIDE_UPSTREAM ? container_of(side, struct conn, upstream)
@@ -140,6 +147,60 @@ void tcp_connect_timeout(struct conn *conn)
 
 /* ---- moving bytes ---- */
 
+static uint32_t averaged(uint32_t usual_bytes, int32_t bytes)
+{
+	return usual_bytes - usual_bytes / 8 + (uint32_t)bytes / 8;
+}
+
+/* From here on side's bytes do not come up any more: that is cheaper where they come in large
+ * pieces. */
+static void move_start(struct conn *conn, struct conn_side *side)
+{
+	struct io *io = conn->mgr->io;
+
+	side->flags |= SIDE_MOVING;
+	side->flags &= ~(uint32_t)SIDE_STOPPED;
+	stats_add(&conn->mgr->stats->moves_started, 1);
+	io->ops->move_start(io, side->sock, side_other(conn, side)->sock);
+}
+
+static void move_stop(struct conn *conn, struct conn_side *side)
+{
+	uint32_t queued = side_other(conn, side)->queued;
+	struct io *io = conn->mgr->io;
+
+	side->flags &= ~(uint32_t)SIDE_MOVING;
+	side->usual_bytes = 0;
+	io->ops->move_stop(io, side->sock);
+	if (queued && queued >= conn_queue_high(conn->mgr))
+		side->flags |= SIDE_STOPPED;
+	else
+		io->ops->recv_start(io, side->sock);
+}
+
+void tcp_copy_again(struct conn *conn)
+{
+	if (conn->client.flags & SIDE_MOVING)
+		move_stop(conn, &conn->client);
+	if (conn->upstream.flags & SIDE_MOVING)
+		move_stop(conn, &conn->upstream);
+}
+
+/* to is where the bytes went. */
+static void tcp_moved(struct conn *conn, struct conn_side *to, int32_t res)
+{
+	struct conn_side *from = side_other(conn, to);
+
+	if (conn->state == CONN_CLOSING || !(from->flags & SIDE_MOVING))
+		return;
+	if (res >= 0) {
+		conn->active_ns = conn->mgr->io->now_ns;
+		from->usual_bytes = averaged(from->usual_bytes, res);
+	}
+	if (res < 0 || from->usual_bytes < MOVE_BELOW_BYTES)
+		move_stop(conn, from);
+}
+
 /* All that side had to say is here: pass the end on, or end the connection if the other way has
  * ended as well. */
 static void tcp_ended(struct conn *conn, struct conn_side *side)
@@ -147,6 +208,7 @@ static void tcp_ended(struct conn *conn, struct conn_side *side)
 	struct conn_side *to = side_other(conn, side);
 
 	side->flags |= SIDE_EOF;
+	side->flags &= ~(uint32_t)SIDE_MOVING;
 	if (to->flags & SIDE_EOF)
 		tcp_finish(conn);
 	else
@@ -179,7 +241,12 @@ static void tcp_received(struct conn *conn, struct conn_side *side, const struct
 	to = side_other(conn, side);
 	to->queued += (uint32_t)event->res;
 	io->ops->send(io, to->sock, event->buf);
-	if (to->queued >= conn_queue_high(mgr) && !(side->flags & SIDE_STOPPED)) {
+	if (side->flags & SIDE_MOVING)
+		return;
+	side->usual_bytes = averaged(side->usual_bytes, event->res);
+	if (side->usual_bytes >= MOVE_ABOVE_BYTES && !mgr->draining)
+		move_start(conn, side);
+	else if (to->queued >= conn_queue_high(mgr) && !(side->flags & SIDE_STOPPED)) {
 		side->flags |= SIDE_STOPPED;
 		io->ops->recv_stop(io, side->sock);
 	}
@@ -231,6 +298,9 @@ void tcp_event(struct io_handler *handler, const struct io_event *event)
 		break;
 	case IO_SEND:
 		tcp_sent(conn, side, event->res);
+		break;
+	case IO_MOVE:
+		tcp_moved(conn, side, event->res);
 		break;
 	case IO_CONNECT:
 		tcp_connected(conn, event->res);

@@ -20,6 +20,9 @@ void tcp_event(struct io_handler *handler, const struct io_event *event);
 /* The attempt to reach an upstream has taken too long: the next one is tried. */
 void tcp_connect_timeout(struct conn *conn);
 
+/* What is moved inside the kernel is received and sent from now on. */
+void tcp_copy_again(struct conn *conn);
+
 /* Ends conn: by FIN behind what is queued, or by reset. */
 void tcp_finish(struct conn *conn);
 void tcp_abort(struct conn *conn);

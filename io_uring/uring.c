@@ -98,15 +98,19 @@ static void flush_dirty(struct uring_io *u)
 	}
 }
 
+static int64_t sooner(int64_t a_ns, int64_t b_ns)
+{
+	return a_ns < 0 || (b_ns >= 0 && b_ns < a_ns) ? b_ns : a_ns;
+}
+
 static int64_t wait_limit(const struct uring_io *u, int64_t timeout_ns)
 {
 	const struct io_sock *first = TAILQ_FIRST(&u->stopped);
-	int64_t watch_ns;
 
-	if (!first)
-		return timeout_ns;
-	watch_ns = MAX(first->stopped_ns + URING_STOP_WATCH_NS - u->io.now_ns, 0);
-	return timeout_ns < 0 ? watch_ns : MIN(timeout_ns, watch_ns);
+	if (first)
+		timeout_ns = sooner(timeout_ns,
+				    MAX(first->stopped_ns + URING_STOP_WATCH_NS - u->io.now_ns, 0));
+	return sooner(timeout_ns, lowat_wait_ns(&u->lowats, u->io.now_ns));
 }
 
 static int enter(struct uring_io *u, int64_t timeout_ns)
@@ -114,8 +118,8 @@ static int enter(struct uring_io *u, int64_t timeout_ns)
 	struct __kernel_timespec ts;
 	struct io_uring_cqe *cqe;
 
-	if (u->eager || u->done || u->dirty || io_uring_cq_ready(&u->ring) ||
-	    (u->tries && (u->io.starved || u->held)))
+	if (u->eager || u->done || u->dirty || !TAILQ_EMPTY(&u->movers) ||
+	    io_uring_cq_ready(&u->ring) || (u->tries && (u->io.starved || u->held)))
 		timeout_ns = 0;
 	u->eager = false;
 	if (timeout_ns == 0)
@@ -210,6 +214,12 @@ static void dispatch(struct uring_io *u, const struct io_uring_cqe *cqe)
 	case TAG_POLL:
 		uring_on_poll(u, sock, cqe);
 		break;
+	case TAG_MOVE:
+		uring_on_move(u, sock, cqe);
+		break;
+	case TAG_ROOM:
+		uring_on_room(u, sock);
+		break;
 	default:
 		break;
 	}
@@ -259,6 +269,7 @@ static int uring_turn(struct io *io, int64_t timeout_ns)
 	}
 	uring_report_done(u);
 	dispatch_all(u, n);
+	uring_move_all(u);
 	uring_watch_stopped(u);
 	return u->broken;
 }
@@ -320,6 +331,8 @@ static int ring_open(struct uring_io *u, uint32_t off)
 	u->features |= URING_RECV_LIMIT & ~off;
 	if (!(off & URING_SKIP_SENT) && (u->ring.features & IORING_FEAT_CQE_SKIP))
 		u->features |= URING_SKIP_SENT;
+	if (!(off & URING_FIXED_FILES))
+		uring_files_open(u);
 	return 0;
 }
 
@@ -335,8 +348,11 @@ static void uring_free(struct io *io)
 	if (u->ring_open)
 		io_uring_queue_exit(&u->ring);
 	for (uint32_t i = 0; u->socks && i < u->socks_n; i++)
-		if (u->socks[i].owner && u->socks[i].fd >= 0)
+		if (u->socks[i].owner && u->socks[i].fd >= 0) {
 			close(u->socks[i].fd);
+			pipe_put(&u->pipes, u->socks[i].pipe);
+		}
+	pipe_pool_free(&u->pipes);
 	if (u->socks)
 		munmap(u->socks, u->socks_bytes);
 	if (u->wake_fd >= 0)
@@ -366,6 +382,9 @@ static int uring_open(struct io **ret_io, const struct io_conf *conf)
 	u->dirty_tail = &u->dirty;
 	u->tries_tail = &u->tries;
 	TAILQ_INIT(&u->stopped);
+	TAILQ_INIT(&u->movers);
+	TAILQ_INIT(&u->lowats);
+	pipe_pool_init(&u->pipes);
 	layouts_init(u);
 	u->socks_max = MIN(conf->socks_max, (uint32_t)URING_SOCKS_MAX);
 	u->socks_bytes = MAX(u->socks_max, 1u) * sizeof(*u->socks);
@@ -406,6 +425,8 @@ const struct io_ops io_uring_ops = {
 	.accept_stop = uring_accept_stop,
 	.recv_start = uring_recv_start,
 	.recv_stop = uring_recv_stop,
+	.move_start = uring_move_start,
+	.move_stop = uring_move_stop,
 	.send = uring_send,
 	.shutdown = uring_shutdown,
 	.close = uring_close,

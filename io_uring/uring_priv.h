@@ -5,8 +5,10 @@
  *   uring.c        the ring and its turns
  *   uring_sock.c   sockets, and events to their owners
  *   uring_recv.c   accepting, connecting, receiving from streams
+ *   uring_move.c   moving streams inside the kernel
  *   uring_send.c   sending to streams, shutting down, closing
  *   uring_dgram.c  datagrams
+ *   uring_file.c   the ring's table of files
  *   uring_group.c  provided buffers
  *   uring_probe.c  what this kernel can do
  */
@@ -19,7 +21,9 @@
 #include <sys/queue.h>
 
 #include "core/io.h"
+#include "core/lowat.h"
 #include "core/net.h"
+#include "core/pipe.h"
 #include "core/util.h"
 #include "io_uring/uring.h"
 
@@ -28,6 +32,7 @@ enum {
 	URING_CQ_ENTRIES = 4096,
 	URING_IOV_MAX = 64, /* buffers gathered into one send */
 	URING_SCRATCH_BYTES = 128 << 10,
+	URING_FILES = 256,         /* places in the ring's table of files */
 	URING_SOCKS_MAX = 1 << 24, /* what a tag can name */
 	/* Of a sender's address before a datagram; rounded up so that control data is aligned. */
 	URING_NAME_BYTES = (sizeof(union addr_inet) + 7) & ~7,
@@ -39,11 +44,13 @@ enum uring_tag {
 	TAG_ACCEPT = 1,
 	TAG_CONNECT,
 	TAG_RECV,
-	TAG_SEND,      /* waits until all is sent */
-	TAG_TRY,       /* sent at once or not at all: completes here only when not */
-	TAG_POLL,      /* watches a stopped socket for a reset */
-	TAG_DGRAM = 8, /* likewise tried; + buffer class */
-	TAG_CANCEL = 16,
+	TAG_SEND,       /* waits until all is sent */
+	TAG_TRY,        /* sent at once or not at all: completes here only when not */
+	TAG_POLL,       /* watches a stopped socket for a reset */
+	TAG_MOVE,       /* watches a moving socket for data */
+	TAG_ROOM,       /* ... and one that does not take all of it for room */
+	TAG_DGRAM = 16, /* likewise tried; + buffer class */
+	TAG_CANCEL = 32,
 	TAG_WAKE,
 };
 
@@ -67,14 +74,18 @@ enum {
 	S_CLOSE_NOW = 1 << 16,
 	S_CANCELLED_ALL = 1 << 17,
 	S_POLLING = 1 << 18,
-	S_WAIT = 1 << 19,    /* on its group's list of those that wait for a buffer */
-	S_DONE = 1 << 20,    /* on the list of those with a result to report */
-	S_DIRTY = 1 << 21,   /* on the list of those with something to submit */
-	S_STOPPED = 1 << 22, /* on the list of stopped sockets that are not yet watched */
-	S_PEER = 1 << 23,    /* datagram socket connected to one peer */
-	S_PKTINFO = 1 << 24, /* datagram socket that tells the local address */
-	S_UNIX = 1 << 25,    /* local stream */
-	S_HELD = 1 << 26,    /* stopped by its owner, who waits for a send to make room */
+	S_WAIT = 1 << 19,       /* on its group's list of those that wait for a buffer */
+	S_DONE = 1 << 20,       /* on the list of those with a result to report */
+	S_DIRTY = 1 << 21,      /* on the list of those with something to submit */
+	S_STOPPED = 1 << 22,    /* on the list of stopped sockets that are not yet watched */
+	S_PEER = 1 << 23,       /* datagram socket connected to one peer */
+	S_PKTINFO = 1 << 24,    /* datagram socket that tells the local address */
+	S_UNIX = 1 << 25,       /* local stream */
+	S_HELD = 1 << 26,       /* stopped by its owner, who waits for a send to make room */
+	S_ARMED_POLL = 1 << 27, /* what is ARMED is a poll request: TAG_MOVE */
+	S_ROOM = 1 << 28,       /* a poll request, TAG_ROOM, is in the kernel */
+	S_MOVE_DUE = 1 << 29,   /* on the list of movers with something to do */
+	S_MOVE_HUP = 1 << 30,   /* the kernel told of an error, or of the end of both ways */
 	S_CLOSING = S_CLOSE_FLUSH | S_CLOSE_NOW,
 };
 
@@ -88,16 +99,24 @@ struct io_sock {
 	uint16_t gen;      /* tells a slot's new owner from its last */
 	uint16_t inflight; /* requests in the kernel that will still complete; TAG_TRY and TAG_DGRAM
 			      are not counted */
+	uint16_t file;     /* place in the ring's table of files, plus one */
 	uint8_t kind;      /* enum io_kind */
+	uint8_t sends;     /* up to what earns that place */
 	uint8_t full,
 		thin;  /* receives in a row that filled a small, or hardly used a large buffer */
 	uint8_t group; /* of the receive in the kernel, or waited for */
 	int err;
 	int32_t try_res;
-	uint32_t sent; /* bytes not yet reported */
+	uint32_t sent;  /* bytes not yet reported */
+	uint32_t moved; /* likewise, of what was moved here */
+	uint32_t move_turn;
 	struct buf_queue flight, out;
+	struct io_sock *move_to,
+		*mover;     /* where its bytes are moved to, and whose are moved here */
+	struct pipe *pipe;  /* what was moved here and not yet taken */
+	struct lowat lowat; /* as a source of moves */
 	int64_t stopped_ns;
-	TAILQ_ENTRY(io_sock) wait; /* a group's waiters */
+	TAILQ_ENTRY(io_sock) wait; /* a group's waiters, or the movers */
 	TAILQ_ENTRY(io_sock) stopped;
 	struct io_sock *next_done, *next_dirty, *next_try; /* next_done links free slots too */
 };
@@ -141,6 +160,12 @@ struct uring_io {
 	struct io_sock *tries, **tries_tail;
 	struct buf *dgrams; /* submitted as TAG_DGRAM, outcome not yet known */
 	struct sock_list stopped;
+	struct sock_list movers; /* with something to do */
+	uint32_t move_turn;
+	uint16_t files[URING_FILES]; /* free places in the table of files */
+	uint32_t files_n;
+	struct pipe_pool pipes;
+	struct lowat_list lowats;
 	uint8_t *scratch; /* message headers, until submitted */
 	size_t scratch_used;
 	struct msghdr recv_any, recv_pktinfo, recv_peer; /* layouts for multishot recvmsg */
@@ -205,6 +230,37 @@ void uring_accept_start(struct io *io, struct io_sock *sock, bool many);
 void uring_accept_stop(struct io *io, struct io_sock *sock);
 void uring_recv_start(struct io *io, struct io_sock *sock);
 void uring_recv_stop(struct io *io, struct io_sock *sock);
+/* Ends the receive, or poll request, in the kernel. */
+void uring_cancel_recv(struct uring_io *u, struct io_sock *sock);
+/* Tells of the end of stream (0) or a failure. */
+void uring_recv_ended(struct uring_io *u, struct io_sock *sock, int32_t res);
+/* The same, when a reset is pending. */
+void uring_check_reset(struct uring_io *u, struct io_sock *sock);
+
+/* uring_move.c */
+void uring_move_start(struct io *io, struct io_sock *from, struct io_sock *to);
+void uring_move_stop(struct io *io, struct io_sock *from);
+void uring_move_arm(struct uring_io *u, struct io_sock *from);
+void uring_on_move(struct uring_io *u, struct io_sock *from, const struct io_uring_cqe *cqe);
+void uring_on_room(struct uring_io *u, struct io_sock *to);
+/* Moves what is due. */
+void uring_move_all(struct uring_io *u);
+/* to has sent what it was given: goes on with what waits for that. */
+void uring_sent_all(struct uring_io *u, struct io_sock *to);
+/* sock has received: that answers whoever is moved to it. */
+static inline void uring_answered(struct uring_io *u, struct io_sock *sock)
+{
+	if (sock->mover)
+		lowat_reset(&u->lowats, &sock->mover->lowat);
+}
+/* Ends the moves from and to sock. */
+void uring_unlink_moves(struct uring_io *u, struct io_sock *sock);
+
+/* uring_file.c: makes the table, where the kernel can; names the file in sqe by its place once sock
+ * has one; gives the place back before the descriptor is closed. */
+void uring_files_open(struct uring_io *u);
+void uring_file_use(struct uring_io *u, struct io_sock *sock, struct io_uring_sqe *sqe);
+void uring_file_release(struct uring_io *u, struct io_sock *sock);
 
 /* uring_send.c */
 void uring_send(struct io *io, struct io_sock *sock, struct buf *chain);
@@ -212,6 +268,7 @@ void uring_shutdown(struct io *io, struct io_sock *sock);
 void uring_close(struct io *io, struct io_sock *sock, enum io_close how);
 /* Turns what sock has queued into requests. */
 void uring_flush(struct uring_io *u, struct io_sock *sock);
+void uring_send_failed(struct uring_io *u, struct io_sock *sock, int err);
 /* Goes on with a shutdown or close when nothing is left to wait for. */
 void uring_settle(struct uring_io *u, struct io_sock *sock);
 void uring_on_send(struct uring_io *u, struct io_sock *sock, const struct io_uring_cqe *cqe);

@@ -145,6 +145,8 @@ void uring_arm(struct uring_io *u, struct io_sock *sock)
 	if (sock->kind == IO_LISTENER) {
 		if (sock->flags & (S_ACCEPT | S_ACCEPT_ONE))
 			arm_accept(u, sock);
+	} else if (sock->move_to) {
+		uring_move_arm(u, sock);
 	} else if ((sock->flags & (S_RECV | S_RECV_ENDED)) == S_RECV) {
 		if (sock->kind == IO_DGRAM)
 			uring_dgram_arm(u, sock);
@@ -153,12 +155,12 @@ void uring_arm(struct uring_io *u, struct io_sock *sock)
 	}
 }
 
-static void cancel_recv(struct uring_io *u, struct io_sock *sock)
+void uring_cancel_recv(struct uring_io *u, struct io_sock *sock)
 {
 	if ((sock->flags & (S_ARMED | S_CANCELLING)) != S_ARMED)
 		return;
 	sock->flags |= S_CANCELLING;
-	uring_cancel(u, sock, TAG_RECV);
+	uring_cancel(u, sock, sock->flags & S_ARMED_POLL ? TAG_MOVE : TAG_RECV);
 }
 
 void uring_hold(struct uring_io *u, struct io_sock *sock, bool hold)
@@ -188,7 +190,7 @@ void uring_recv_stop(struct io *io, struct io_sock *sock)
 	sock->flags &= ~(uint32_t)S_RECV;
 	uring_group_unwait(u, sock);
 	if ((sock->kind == IO_DGRAM || sock->group != GROUP_LARGE) && (sock->flags & S_ARMED))
-		cancel_recv(u, sock);
+		uring_cancel_recv(u, sock);
 	if (sock->kind != IO_STREAM)
 		return;
 	uring_hold(u, sock, true);
@@ -204,7 +206,7 @@ static void adapt_class(struct uring_io *u, struct io_sock *sock, uint32_t bytes
 			return;
 		sock->flags &= ~(uint32_t)S_BULK;
 		sock->full = 0;
-		cancel_recv(u, sock);
+		uring_cancel_recv(u, sock);
 		return;
 	}
 	sock->full = bytes == BUF_SMALL_BYTES ? sock->full + 1 : 0;
@@ -212,7 +214,7 @@ static void adapt_class(struct uring_io *u, struct io_sock *sock, uint32_t bytes
 		return;
 	sock->flags |= S_BULK;
 	sock->thin = 0;
-	cancel_recv(u, sock);
+	uring_cancel_recv(u, sock);
 }
 
 /* A socket tells its error once. If a send that waited has taken it, a receive sees an end of
@@ -226,11 +228,13 @@ static bool was_reset(const struct io_sock *sock)
 	       info.tcpi_state == TCP_CLOSE;
 }
 
-static void recv_ended(struct uring_io *u, struct io_sock *sock, int32_t res)
+void uring_recv_ended(struct uring_io *u, struct io_sock *sock, int32_t res)
 {
 	if (res == 0 && was_reset(sock))
 		res = -ECONNRESET;
 	sock->flags |= S_RECV_ENDED;
+	if (sock->move_to)
+		uring_move_stop(&u->io, sock);
 	uring_hold(u, sock, false);
 	uring_stop_watch_end(u, sock);
 	uring_deliver(u, sock, IO_RECV, res, NULL);
@@ -263,6 +267,7 @@ void uring_on_recv(struct uring_io *u, struct io_sock *sock, const struct io_uri
 		buf->len = (uint32_t)cqe->res;
 		adapt_class(u, sock, buf->len);
 		stats_add(&u->io.stats->bytes_in, buf->len);
+		uring_answered(u, sock);
 		uring_deliver(u, sock, IO_RECV, cqe->res, buf);
 	} else if (cqe->res == -EINVAL && sock->group == GROUP_LARGE &&
 		   (u->features & URING_RECV_LIMIT)) {
@@ -272,7 +277,7 @@ void uring_on_recv(struct uring_io *u, struct io_sock *sock, const struct io_uri
 			uring_group_wait(u, sock);
 	} else if (cqe->res != -ECANCELED && cqe->res != -EINTR && cqe->res != -EAGAIN &&
 		   !(sock->flags & S_RECV_ENDED)) {
-		recv_ended(u, sock, cqe->res);
+		uring_recv_ended(u, sock, cqe->res);
 	}
 	if (sock->gen == gen && !(sock->flags & (S_ARMED | S_WAIT | S_CLOSING)))
 		uring_dirty(u, sock);
@@ -320,10 +325,17 @@ void uring_watch_stopped(struct uring_io *u)
 	}
 }
 
+void uring_check_reset(struct uring_io *u, struct io_sock *sock)
+{
+	int err = net_error(sock->fd);
+
+	sock->flags &= ~(uint32_t)S_MOVE_HUP;
+	if (err)
+		uring_recv_ended(u, sock, err);
+}
+
 void uring_on_poll(struct uring_io *u, struct io_sock *sock, const struct io_uring_cqe *cqe)
 {
-	int err;
-
 	(void)cqe;
 	sock->inflight--;
 	sock->flags &= ~(uint32_t)S_POLLING;
@@ -336,7 +348,5 @@ void uring_on_poll(struct uring_io *u, struct io_sock *sock, const struct io_uri
 	 * from there. */
 	if (sock->flags & (S_RECV | S_RECV_ENDED | S_ARMED))
 		return;
-	err = net_error(sock->fd);
-	if (err)
-		recv_ended(u, sock, err);
+	uring_check_reset(u, sock);
 }

@@ -55,6 +55,7 @@ static void submit_flight(struct uring_io *u, struct io_sock *sock, enum send_ho
 	else
 		io_uring_prep_send(sqe, sock->fd, sock->flight.head->data, sock->flight.head->len,
 				   flags);
+	uring_file_use(u, sock, sqe);
 	if (how != SEND_TRY) {
 		if (how == SEND_FULL)
 			sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
@@ -69,7 +70,7 @@ static void submit_flight(struct uring_io *u, struct io_sock *sock, enum send_ho
 	sock->next_try = NULL;
 	*u->tries_tail = sock;
 	u->tries_tail = &sock->next_try;
-	if (sock->out.head || (sock->flags & (S_SHUT | S_CLOSING)))
+	if (sock->out.head || sock->mover || (sock->flags & (S_SHUT | S_CLOSING)))
 		u->eager = true;
 }
 
@@ -79,7 +80,8 @@ void uring_flush(struct uring_io *u, struct io_sock *sock)
 		uring_dgram_flush(u, sock);
 		return;
 	}
-	if (!sock->out.head || (sock->flags & (S_TRYING | S_SENDING | S_SEND_FAILED | S_CLOSE_NOW)))
+	if (!sock->out.head || sock->pipe ||
+	    (sock->flags & (S_TRYING | S_SENDING | S_SEND_FAILED | S_CLOSE_NOW)))
 		return;
 	flight_fill(sock);
 	submit_flight(u, sock, u->features & URING_SKIP_SENT ? SEND_TRY : SEND_WAIT);
@@ -87,10 +89,13 @@ void uring_flush(struct uring_io *u, struct io_sock *sock)
 
 /* ---- outcomes ---- */
 
-static void send_failed(struct uring_io *u, struct io_sock *sock, int err)
+void uring_send_failed(struct uring_io *u, struct io_sock *sock, int err)
 {
 	buf_queue_clear(&u->io.pool, &sock->flight);
 	buf_queue_clear(&u->io.pool, &sock->out);
+	pipe_put(&u->pipes, sock->pipe);
+	sock->pipe = NULL;
+	uring_unlink_moves(u, sock);
 	sock->flags |= S_SEND_FAILED;
 	sock->err = err;
 	uring_done(u, sock);
@@ -118,10 +123,7 @@ static void send_rest(struct uring_io *u, struct io_sock *sock)
 		submit_flight(u, sock, SEND_FULL);
 		return;
 	}
-	if (sock->out.head)
-		uring_dirty(u, sock);
-	else
-		uring_settle(u, sock);
+	uring_sent_all(u, sock);
 }
 
 void uring_on_send(struct uring_io *u, struct io_sock *sock, const struct io_uring_cqe *cqe)
@@ -134,7 +136,7 @@ void uring_on_send(struct uring_io *u, struct io_sock *sock, const struct io_uri
 	    (sock->flags & S_CLOSE_NOW))
 		send_rest(u, sock);
 	else
-		send_failed(u, sock, cqe->res);
+		uring_send_failed(u, sock, cqe->res);
 	uring_report_done(u);
 }
 
@@ -156,7 +158,7 @@ static void resolve_try(struct uring_io *u, struct io_sock *sock)
 	} else if (res >= 0) {
 		send_progress(u, sock, (uint64_t)res);
 	} else if (res != -EAGAIN && res != -EINTR && !(sock->flags & S_CLOSE_NOW)) {
-		send_failed(u, sock, res);
+		uring_send_failed(u, sock, res);
 		return;
 	}
 	send_rest(u, sock);
@@ -189,7 +191,7 @@ void uring_send(struct io *io, struct io_sock *sock, struct buf *chain)
 	while (chain) {
 		struct buf *next = chain->next;
 
-		if (sock->kind == IO_STREAM && sock->flight.head)
+		if (sock->kind == IO_STREAM && (sock->flight.head || sock->pipe))
 			buf_queue_push_packed(&io->pool, &sock->out, chain);
 		else
 			buf_queue_push(&sock->out, chain);
@@ -206,7 +208,8 @@ void uring_shutdown(struct io *io, struct io_sock *sock)
 
 void uring_settle(struct uring_io *u, struct io_sock *sock)
 {
-	bool busy = sock->out.head || sock->flight.head || (sock->flags & (S_TRYING | S_SENDING));
+	bool busy = sock->out.head || sock->flight.head || sock->pipe ||
+		    (sock->flags & (S_TRYING | S_SENDING));
 
 	if ((sock->flags & S_SHUT) && !busy) {
 		sock->flags &= ~(uint32_t)S_SHUT;
@@ -236,6 +239,7 @@ void uring_close(struct io *io, struct io_sock *sock, enum io_close how)
 
 	if (how == IO_CLOSE_RESET && sock->fd >= 0)
 		net_linger_reset(sock->fd);
+	uring_unlink_moves(u, sock);
 	uring_group_unwait(u, sock);
 	uring_hold(u, sock, false);
 	uring_stop_watch_end(u, sock);

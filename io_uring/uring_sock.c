@@ -152,7 +152,8 @@ static bool is_closable(const struct io_sock *sock)
 {
 	if (!(sock->flags & S_CLOSING) || sock->inflight || (sock->flags & (S_TRYING | S_DIRTY)))
 		return false;
-	return (sock->flags & S_CLOSE_NOW) || (!sock->out.head && !sock->flight.head);
+	return (sock->flags & S_CLOSE_NOW) ||
+	       (!sock->out.head && !sock->flight.head && !sock->pipe);
 }
 
 static void close_now(struct uring_io *u, struct io_sock *sock)
@@ -161,9 +162,11 @@ static void close_now(struct uring_io *u, struct io_sock *sock)
 
 	buf_queue_clear(&u->io.pool, &sock->out);
 	buf_queue_clear(&u->io.pool, &sock->flight);
+	pipe_put(&u->pipes, sock->pipe);
 	uring_group_unwait(u, sock);
 	uring_stop_watch_end(u, sock);
 	if (sock->fd >= 0) {
+		uring_file_release(u, sock);
 		if (sock->flags & S_PEER)
 			stats_add(&u->io.stats->drop_receive_full, net_dgram_drops(sock->fd));
 		close(sock->fd);
@@ -186,6 +189,12 @@ static void report_one(struct uring_io *u, struct io_sock *sock)
 
 		sock->sent = 0;
 		uring_report(sock, IO_SEND, sent, NULL);
+	}
+	if (sock->moved && !(sock->flags & S_CLOSING)) {
+		int32_t moved = (int32_t)sock->moved;
+
+		sock->moved = 0;
+		uring_report(sock, IO_MOVE, moved, NULL);
 	}
 	if ((sock->flags & S_SEND_FAILED) && sock->err && !(sock->flags & S_CLOSING)) {
 		err = sock->err;

@@ -79,7 +79,7 @@ static const struct rig *rig_running;
 
 static void rig_dump(const struct rig *rig)
 {
-	static const char *const names[] = {"ACCEPT", "CONNECT", "RECV", "SEND", "CLOSE"};
+	static const char *const names[] = {"ACCEPT", "CONNECT", "RECV", "SEND", "MOVE", "CLOSE"};
 	uint32_t n = MIN(rig->log_n, RIG_LOG_MAX);
 
 	fprintf(stderr, "[%s] seed %llu, turn %llu; last events:\n", rig->name,

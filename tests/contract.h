@@ -61,6 +61,7 @@ struct peer {
 	bool shut_after;    /* shut down when write_to is reached */
 	bool shut, eof, gone;
 	bool unread;        /* rig_step leaves it alone */
+	bool unchecked;     /* what it reads follows no pattern */
 	int err, write_err; /* what ended reading: -ECONNRESET; or writing: -EPIPE as well */
 	struct peer *next;
 };
@@ -99,7 +100,11 @@ struct end {
 	uint32_t n_recv, n_send, n_accept, n_connect, n_icmp;
 	uint64_t turn; /* of the last receive */
 	uint32_t turn_bytes, turn_bufs;
-	bool unchecked; /* its bytes follow no pattern */
+	bool unchecked;              /* its bytes follow no pattern */
+	struct end *move_to, *mover; /* as the owner knows it */
+	uint64_t moved, moved_turn;  /* bytes to it; the turn of the last of them */
+	uint32_t moved_bytes;        /* in that turn */
+	uint32_t n_refused;          /* IO_MOVE -ENOBUFS */
 	struct buf *held, **held_tail;
 	uint32_t n_held;
 	int fds[256]; /* accepted and not yet attached */
@@ -269,6 +274,8 @@ void end_accept_start(struct end *end, bool many);
 void end_accept_stop(struct end *end);
 void end_recv_start(struct end *end);
 void end_recv_stop(struct end *end);
+void end_move_start(struct end *from, struct end *to);
+void end_move_stop(struct end *from);
 void end_send(struct end *end, struct buf *chain);
 /* Sends bytes of the end's pattern, cut into buffers of at most piece bytes, as one chain. */
 void end_send_bytes(struct end *end, uint64_t bytes, uint32_t piece);

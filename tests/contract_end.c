@@ -93,6 +93,15 @@ static void got_buf(struct end *end, struct buf *buf)
 	}
 }
 
+/* Neither goes to the other any more. */
+static void move_ended(struct end *from)
+{
+	if (!from->move_to)
+		return;
+	from->move_to->mover = NULL;
+	from->move_to = NULL;
+}
+
 static void got_stream(struct end *end, const struct io_event *event)
 {
 	struct rig *rig = end->rig;
@@ -101,6 +110,7 @@ static void got_stream(struct end *end, const struct io_event *event)
 	check(!end->eof && !end->recv_err, "IO_RECV %d after the end", event->res);
 	if (event->res <= 0) {
 		check(!buf, "a buffer with the end of a stream");
+		move_ended(end);
 		end->eof = event->res == 0;
 		end->recv_err = event->res;
 		if (end->eof && end->mode == END_ECHO)
@@ -139,6 +149,8 @@ static void sent(struct end *end, int32_t res)
 	end->n_send++;
 	if (res < 0) {
 		end->send_err = res;
+		if (end->mover)
+			move_ended(end->mover);
 		return;
 	}
 	end->sent += (uint32_t)res;
@@ -147,6 +159,26 @@ static void sent(struct end *end, int32_t res)
 	if (end->mode == END_ECHO && !end->receiving && end->started && !end->closing &&
 	    end->queued - end->sent <= ECHO_HIGH / 2)
 		end_recv_start(end);
+}
+
+static void moved(struct end *end, int32_t res)
+{
+	struct rig *rig = end->rig;
+
+	check(end->kind == IO_STREAM && res);
+	if (res > 0) {
+		if (end->moved_turn != rig->turns)
+			end->moved_bytes = 0;
+		end->moved_turn = rig->turns;
+		end->moved_bytes += (uint32_t)res;
+		check(end->moved_bytes <= IO_BYTES_PER_TURN, "%u bytes moved in one turn",
+		      end->moved_bytes);
+		end->moved += (uint32_t)res;
+		return;
+	}
+	check(res == -ENOBUFS && end->mover, "IO_MOVE %d", res);
+	end->n_refused++;
+	move_ended(end->mover);
 }
 
 static void closed(struct end *end, int32_t res)
@@ -200,6 +232,9 @@ static void count_event(struct end *end, const struct io_event *event)
 		break;
 	case IO_SEND:
 		sent(end, event->res);
+		break;
+	case IO_MOVE:
+		moved(end, event->res);
 		break;
 	case IO_CLOSE:
 		closed(end, event->res);
@@ -317,6 +352,28 @@ void end_recv_stop(struct end *end)
 	START(end, io->ops->recv_stop(io, end->sock));
 }
 
+void end_move_start(struct end *from, struct end *to)
+{
+	struct io *io = from->rig->io;
+
+	/* What was under way may still come, as after a stop. */
+	if (from->receiving)
+		from->overshoot = 0;
+	from->receiving = false;
+	from->started = true;
+	from->move_to = to;
+	to->mover = from;
+	START(from, io->ops->move_start(io, from->sock, to->sock));
+}
+
+void end_move_stop(struct end *from)
+{
+	struct io *io = from->rig->io;
+
+	move_ended(from);
+	START(from, io->ops->move_stop(io, from->sock));
+}
+
 void end_send(struct end *end, struct buf *chain)
 {
 	struct io *io = end->rig->io;
@@ -361,6 +418,9 @@ void end_close(struct end *end, enum io_close how)
 
 	end->closing = true;
 	end->how = how;
+	move_ended(end);
+	if (end->mover)
+		move_ended(end->mover);
 	end->receiving = end->accepting = end->accept_one = false;
 	START(end, io->ops->close(io, end->sock, how));
 }

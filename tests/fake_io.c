@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/pipe.h"
 #include "core/util.h"
 #include "fake_io_priv.h"
 
@@ -240,8 +241,7 @@ static struct io_sock *fake_dial(struct io *io, const struct addr *addr, struct 
 	return sock;
 }
 
-/* What every starter asserts: a handle of this thread, alive, and not told to close. */
-static void check_use(struct io *io, struct io_sock *sock)
+void fake_check_use(struct io *io, struct io_sock *sock)
 {
 	assert(pthread_equal(fake_io_of(io)->thread, pthread_self()));
 	assert(sock && sock->f == fake_io_of(io));
@@ -251,7 +251,7 @@ static void check_use(struct io *io, struct io_sock *sock)
 
 static void fake_accept_start(struct io *io, struct io_sock *sock, bool many)
 {
-	check_use(io, sock);
+	fake_check_use(io, sock);
 	assert(sock->kind == IO_LISTENER && !(sock->flags & (F_ACCEPT | F_ACCEPT_ONE)));
 	sock->flags |= many ? F_ACCEPT : F_ACCEPT_ONE;
 	sock->overshoot = 0;
@@ -261,7 +261,7 @@ static void fake_accept_stop(struct io *io, struct io_sock *sock)
 {
 	struct fake_io *f = fake_io_of(io);
 
-	check_use(io, sock);
+	fake_check_use(io, sock);
 	if (sock->flags & F_ACCEPT)
 		sock->overshoot =
 			fake_below(f, MIN(f->conf.accept_overshoot, sock->listener->backlog_n) + 1);
@@ -270,8 +270,9 @@ static void fake_accept_stop(struct io *io, struct io_sock *sock)
 
 static void fake_recv_start(struct io *io, struct io_sock *sock)
 {
-	check_use(io, sock);
+	fake_check_use(io, sock);
 	assert(sock->kind == IO_DGRAM || !(sock->flags & F_CONNECT));
+	assert(!sock->move_to && "it is moved");
 	fake_unstop(sock);
 	sock->flags |= F_RECV;
 }
@@ -280,7 +281,7 @@ static void fake_recv_stop(struct io *io, struct io_sock *sock)
 {
 	struct fake_io *f = fake_io_of(io);
 
-	check_use(io, sock);
+	fake_check_use(io, sock);
 	fake_unstarve(sock);
 	if (!(sock->flags & F_RECV))
 		return;
@@ -299,7 +300,7 @@ static void fake_recv_stop(struct io *io, struct io_sock *sock)
 
 static void fake_send(struct io *io, struct io_sock *sock, struct buf *chain)
 {
-	check_use(io, sock);
+	fake_check_use(io, sock);
 	assert(sock->kind == IO_DGRAM || (!(sock->flags & (F_SHUT | F_CONNECT))));
 	for (struct buf *buf = chain; buf; buf = buf->next) {
 		assert(buf->data >= buf_memory(&io->pool, buf));
@@ -315,7 +316,7 @@ static void fake_send(struct io *io, struct io_sock *sock, struct buf *chain)
 
 static void fake_shutdown(struct io *io, struct io_sock *sock)
 {
-	check_use(io, sock);
+	fake_check_use(io, sock);
 	assert(sock->kind == IO_STREAM && !(sock->flags & (F_SHUT | F_CONNECT)));
 	sock->flags |= F_SHUT;
 }
@@ -334,6 +335,7 @@ static void fake_close(struct io *io, struct io_sock *sock, enum io_close how)
 	assert((sock->flags & F_CLOSING) <= flags[how] && "this close is softer than the last");
 	fake_unstarve(sock);
 	fake_unstop(sock);
+	fake_move_unlink(sock);
 	sock->flags &= ~(uint32_t)(F_RECV | F_ACCEPT | F_ACCEPT_ONE | F_CONNECT | F_CLOSING);
 	sock->flags |= flags[how];
 }
@@ -361,6 +363,7 @@ static void free_lists(struct fake_io *f)
 	TAILQ_CONCAT(&f->socks, &f->dead, all);
 	while ((sock = TAILQ_FIRST(&f->socks))) {
 		TAILQ_REMOVE(&f->socks, sock, all);
+		fake_pipe_drop(&sock->pipe);
 		free(sock);
 	}
 	while ((peer = SLIST_FIRST(&f->peers))) {
@@ -416,6 +419,7 @@ static int fake_open(struct io **ret_io, const struct io_conf *conf)
 		.small_percent = 50,
 		.sends_reported_late = true,
 		.overshoots = true,
+		.pipes_max = PIPES_MAX,
 	};
 	f->thread = pthread_self();
 	pthread_mutex_init(&f->wake_lock, NULL);
@@ -439,6 +443,8 @@ const struct io_ops fake_io_ops = {
 	.accept_stop = fake_accept_stop,
 	.recv_start = fake_recv_start,
 	.recv_stop = fake_recv_stop,
+	.move_start = fake_move_start,
+	.move_stop = fake_move_stop,
 	.send = fake_send,
 	.shutdown = fake_shutdown,
 	.close = fake_close,

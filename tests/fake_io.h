@@ -24,6 +24,9 @@ struct fake_conf {
 	uint8_t small_percent;     /* a receive is given a small buffer */
 	uint8_t loss_percent;      /* a datagram is lost, either way */
 	uint8_t send_full_percent; /* a datagram finds the send buffer full */
+	uint8_t whole_percent;     /* a receive, or a move, takes as much as it may */
+	uint8_t refuse_percent;    /* a move meets no pipe */
+	uint32_t pipes_max;        /* that hold bytes at the same time */
 	bool sends_reported_late;  /* IO_SEND as late as the contract allows */
 	bool overshoots;           /* receives still arrive after recv_stop */
 	bool buffers_gone;         /* as if every buffer were lent */
@@ -40,6 +43,14 @@ uint32_t fake_fds_open(const struct io *io);
 void fake_fd_close(struct io *io, int fd);
 /* Buffers that the user has received and neither sent nor recycled. */
 uint32_t fake_buffers_lent(const struct io *io);
+
+/* What became of moves, so that a test knows that there were any. */
+struct fake_moves {
+	uint64_t started, stopped, refused, bytes;
+	uint32_t pipes; /* that hold bytes now */
+};
+
+const struct fake_moves *fake_moves(const struct io *io);
 
 /* ---- streams ---- */
 

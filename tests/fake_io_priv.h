@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the fake backend share: fake_io.c (sockets, turns), fake_io_stream.c,
- * fake_io_dgram.c. */
+/* What the parts of the fake backend share: fake_io.c (sockets), fake_io_turn.c, fake_io_stream.c,
+ * fake_io_move.c, fake_io_dgram.c. */
 #ifndef SLUICE_TESTS_FAKE_IO_PRIV_H
 #define SLUICE_TESTS_FAKE_IO_PRIV_H
 
@@ -40,6 +40,7 @@ enum {
 	DUE_RESET = 1 << 4,
 	DUE_ACCEPT = 1 << 5,
 	DUE_CLOSE = 1 << 6,
+	DUE_MOVE = 1 << 7,
 };
 
 enum { FAKE_FD_FIRST = 1000, FAKE_LATE_TURNS_MAX = 3, FAKE_PACKETS_MAX = 4096 };
@@ -128,8 +129,11 @@ struct io_sock {
 	struct fake_listener *listener;
 	struct fake_dgram *dgram;
 	struct buf_queue out;
-	uint32_t sent; /* not yet reported */
-	int err;       /* of the dial, the failed send or the flush */
+	uint32_t sent;                   /* not yet reported */
+	struct io_sock *move_to, *mover; /* where its bytes are moved to, and whose come here */
+	struct fake_pipe pipe;           /* what was moved here and goes before out */
+	uint32_t moved;                  /* sent of that and not yet reported */
+	int err;                         /* of the dial, the failed send or the flush */
 	struct fake_plan *plan;
 	int64_t due_ns;     /* when a dial is answered */
 	int64_t notice_ns;  /* how long a reset stays unnoticed while stopped */
@@ -158,6 +162,7 @@ struct fake_io {
 	uint32_t fds_n, fds_size;
 	uint8_t *lent[BUF_CLASSES]; /* by buffer id */
 	uint32_t lent_n;
+	struct fake_moves moves;
 	SLIST_HEAD(, fake_peer) peers;
 	SLIST_HEAD(, fake_listener) listeners;
 	SLIST_HEAD(, fake_plan) plans;
@@ -180,6 +185,8 @@ void fake_fd_drop(struct fake_io *f, int fd, bool reset);
 /* Takes sock off what waits for buffers, or off what was stopped. */
 void fake_unstarve(struct io_sock *sock);
 void fake_unstop(struct io_sock *sock);
+/* What every starter asserts: a handle of this thread, alive, and not told to close. */
+void fake_check_use(struct io *io, struct io_sock *sock);
 int fake_turn(struct io *io, int64_t timeout_ns);
 void fake_wake(struct io *io);
 /* Tells the owner, after what it has to know first. Nothing is told that a close has cut off. */
@@ -193,17 +200,43 @@ void fake_buf_returned(struct fake_io *f, struct buf *buf);
 bool fake_wants_recv(const struct io_sock *sock);
 bool fake_addr_equal(const struct addr *a, const struct addr *b);
 
+size_t fake_pipe_room(const struct fake_pipe *pipe);
+void fake_pipe_put(struct fake_pipe *pipe, const void *data, size_t len);
+/* out may be NULL: they are lost. */
+void fake_pipe_get(struct fake_pipe *pipe, void *out, size_t len);
+/* Frees the kernel's memory of what nobody will read. */
+void fake_pipe_drop(struct fake_pipe *pipe);
+
 struct fake_peer *fake_peer_new(struct fake_io *f);
 void fake_peer_free(struct fake_peer *peer);
 uint32_t fake_stream_due(const struct io_sock *sock);
 void fake_stream_do(struct io_sock *sock, uint32_t due);
 void fake_stream_send(struct io_sock *sock, struct buf *chain);
+/* Tells of the end of stream (0) or a failure. */
+void fake_stream_ended(struct io_sock *sock, int32_t res);
+void fake_stream_flush(struct io_sock *sock);
+/* len bytes of the stream are the socket's now. */
+void fake_stream_took(struct io_sock *sock, size_t len);
 /* The socket is gone: what the other end sees. */
 void fake_stream_closed(struct fake_peer *peer, bool reset);
 uint32_t fake_listener_due(const struct io_sock *sock);
 void fake_listener_accept(struct io_sock *sock);
 void fake_listener_closed(struct fake_listener *listener);
 void fake_stream_dial(struct io_sock *sock, const struct addr *addr);
+
+void fake_move_start(struct io *io, struct io_sock *from, struct io_sock *to);
+void fake_move_stop(struct io *io, struct io_sock *from);
+/* Ends the move from sock. */
+void fake_move_unlink_from(struct io_sock *from);
+/* Ends the moves from and to sock. */
+void fake_move_unlink(struct io_sock *sock);
+/* DUE_MOVE, or 0. */
+uint32_t fake_move_due(const struct io_sock *from);
+void fake_move(struct io_sock *from);
+/* Sends at most left bytes of what was moved to sock. */
+void fake_move_flush(struct io_sock *sock, uint64_t left);
+/* Loses what was moved to sock. */
+void fake_move_drop(struct io_sock *sock);
 
 uint32_t fake_dgram_due(const struct io_sock *sock);
 void fake_dgram_recv(struct io_sock *sock);

@@ -11,12 +11,12 @@
 
 /* ---- pipes ---- */
 
-static size_t pipe_room(const struct fake_pipe *pipe)
+size_t fake_pipe_room(const struct fake_pipe *pipe)
 {
 	return pipe->window > pipe->len ? pipe->window - pipe->len : 0;
 }
 
-static void pipe_put(struct fake_pipe *pipe, const void *data, size_t len)
+void fake_pipe_put(struct fake_pipe *pipe, const void *data, size_t len)
 {
 	if (pipe->at + pipe->len + len > pipe->size) {
 		if (pipe->len)
@@ -30,12 +30,13 @@ static void pipe_put(struct fake_pipe *pipe, const void *data, size_t len)
 	pipe->len += len;
 }
 
-static void pipe_get(struct fake_pipe *pipe, void *out, size_t len)
+void fake_pipe_get(struct fake_pipe *pipe, void *out, size_t len)
 {
 	assert(len <= pipe->len);
 	if (!len)
 		return;
-	memcpy(out, pipe->bytes + pipe->at, len);
+	if (out)
+		memcpy(out, pipe->bytes + pipe->at, len);
 	pipe->at += len;
 	pipe->len -= len;
 	if (!pipe->len)
@@ -70,8 +71,7 @@ struct fake_peer *fake_pair(struct io *io, int *ret_fd)
 	return peer;
 }
 
-/* The kernel's memory of a stream that nobody will read. */
-static void pipe_drop(struct fake_pipe *pipe)
+void fake_pipe_drop(struct fake_pipe *pipe)
 {
 	free(pipe->bytes);
 	*pipe = (struct fake_pipe){.window = pipe->window, .fin = pipe->fin};
@@ -79,14 +79,14 @@ static void pipe_drop(struct fake_pipe *pipe)
 
 ssize_t fake_peer_write(struct fake_peer *peer, const void *data, size_t len)
 {
-	size_t n = MIN(len, pipe_room(&peer->in));
+	size_t n = MIN(len, fake_pipe_room(&peer->in));
 
 	assert(!peer->peer_gone);
 	if (peer->sock_gone || peer->sock_err || peer->in.fin)
 		return -EPIPE;
 	if (!n)
 		return -EAGAIN;
-	pipe_put(&peer->in, data, n);
+	fake_pipe_put(&peer->in, data, n);
 	return (ssize_t)n;
 }
 
@@ -96,7 +96,7 @@ ssize_t fake_peer_read(struct fake_peer *peer, void *out, size_t size)
 
 	assert(!peer->peer_gone);
 	if (n) {
-		pipe_get(&peer->out, out, n);
+		fake_pipe_get(&peer->out, out, n);
 		return (ssize_t)n;
 	}
 	if (peer->peer_reset)
@@ -125,7 +125,7 @@ void fake_peer_reset(struct fake_peer *peer)
 	peer->reset_ns = peer->f->io.now_ns;
 	/* A kernel keeps what the socket has not read yet, or does not. */
 	peer->in.len = fake_below(peer->f, peer->in.len + 1);
-	pipe_drop(&peer->out);
+	fake_pipe_drop(&peer->out);
 }
 
 void fake_peer_reset_at(struct fake_peer *peer, uint64_t bytes)
@@ -147,7 +147,7 @@ void fake_stream_closed(struct fake_peer *peer, bool reset)
 	if (reset || peer->in.len || peer->sock_err)
 		peer->peer_reset = true;
 	peer->out.fin = true;
-	pipe_drop(&peer->in);
+	fake_pipe_drop(&peer->in);
 }
 
 /* ---- the socket ---- */
@@ -176,6 +176,8 @@ static uint32_t recv_due(const struct io_sock *sock)
 		if (peer->sock_err && any)
 			return DUE_RECV;
 	}
+	if (fake_move_due(sock))
+		return DUE_MOVE;
 	if (peer->sock_err && !(sock->flags & F_RECV) &&
 	    sock->f->io.now_ns >= peer->reset_ns + sock->notice_ns)
 		return DUE_RESET;
@@ -184,7 +186,7 @@ static uint32_t recv_due(const struct io_sock *sock)
 
 uint32_t fake_stream_due(const struct io_sock *sock)
 {
-	bool closing = sock->flags & F_CLOSE_FLUSH;
+	bool closing = sock->flags & F_CLOSE_FLUSH, waits;
 	uint32_t due = 0;
 
 	if (sock->flags & F_CONNECT)
@@ -192,39 +194,46 @@ uint32_t fake_stream_due(const struct io_sock *sock)
 										       : 0;
 	if (!sock->stream)
 		return closing ? DUE_CLOSE : 0;
-	if (sock->out.head &&
-	    (pipe_room(&sock->stream->out) || sock->stream->peer_gone || sock->stream->sock_err))
+	waits = sock->out.head || sock->pipe.len;
+	if (waits && (fake_pipe_room(&sock->stream->out) || sock->stream->peer_gone ||
+		      sock->stream->sock_err))
 		due |= DUE_FLUSH;
-	if ((sock->flags & F_SHUT) && !sock->out.head && !sock->stream->out.fin)
+	if ((sock->flags & F_SHUT) && !waits && !sock->stream->out.fin)
 		due |= DUE_FLUSH;
 	if (((sock->flags & F_SEND_FAILED) && sock->err && !closing) ||
-	    (sock->sent && must_report(sock)))
+	    (sock->sent && must_report(sock)) || (sock->moved && !closing))
 		due |= DUE_REPORT;
 	if (closing)
-		return due || sock->out.head ? due : DUE_CLOSE;
+		return due || waits ? due : DUE_CLOSE;
 	return due | recv_due(sock);
 }
 
 static void send_failed(struct io_sock *sock)
 {
 	buf_queue_clear(&sock->f->io.pool, &sock->out);
+	fake_move_drop(sock);
+	fake_move_unlink(sock);
 	sock->flags |= F_SEND_FAILED;
 	sock->err = sock->stream->sock_err ? sock->stream->sock_err : -EPIPE;
 }
 
-static void stream_flush(struct io_sock *sock)
+void fake_stream_flush(struct io_sock *sock)
 {
 	struct fake_io *f = sock->f;
 	struct fake_peer *peer = sock->stream;
 	uint64_t left = 1 + fake_below(f, f->conf.chunk_max);
 
-	if (peer->peer_gone && sock->out.head)
+	if (peer->peer_gone && (sock->out.head || sock->pipe.len))
 		fake_peer_reset(peer);
-	if (peer->sock_err && sock->out.head) {
+	if (peer->sock_err && (sock->out.head || sock->pipe.len)) {
 		send_failed(sock);
 		return;
 	}
-	left = MIN(left, MIN(sock->out.bytes, pipe_room(&peer->out)));
+	if (sock->pipe.len) {
+		fake_move_flush(sock, left);
+		return;
+	}
+	left = MIN(left, MIN(sock->out.bytes, fake_pipe_room(&peer->out)));
 	if (must_report(sock))
 		sock->flags |= F_REPORT;
 	sock->sent += (uint32_t)left;
@@ -233,7 +242,7 @@ static void stream_flush(struct io_sock *sock)
 		struct buf *head = sock->out.head;
 		uint32_t n = (uint32_t)MIN(left, head->len);
 
-		pipe_put(&peer->out, head->data, n);
+		fake_pipe_put(&peer->out, head->data, n);
 		buf_queue_consume(&f->io.pool, &sock->out, n);
 		left -= n;
 		if (sock->out.head == head || !left)
@@ -243,11 +252,23 @@ static void stream_flush(struct io_sock *sock)
 		peer->out.fin = true;
 }
 
-static void recv_ended(struct io_sock *sock, int32_t res)
+void fake_stream_ended(struct io_sock *sock, int32_t res)
 {
 	sock->flags |= F_RECV_ENDED;
 	fake_unstop(sock);
+	fake_move_unlink_from(sock);
 	fake_deliver(sock, IO_RECV, res, NULL);
+}
+
+void fake_stream_took(struct io_sock *sock, size_t len)
+{
+	struct fake_peer *peer = sock->stream;
+
+	sock->turn_bytes += (uint32_t)len;
+	peer->received += len;
+	stats_add(&sock->f->io.stats->bytes_in, len);
+	if (peer->received >= peer->reset_at)
+		fake_peer_reset(peer);
 }
 
 static void stream_recv(struct io_sock *sock)
@@ -257,8 +278,10 @@ static void stream_recv(struct io_sock *sock)
 	size_t len = 1 + fake_below(f, f->conf.chunk_max);
 	struct buf *buf;
 
+	if (fake_chance(f, f->conf.whole_percent))
+		len = f->conf.chunk_max;
 	if (!peer->in.len) {
-		recv_ended(sock, peer->sock_err);
+		fake_stream_ended(sock, peer->sock_err);
 		return;
 	}
 	len = MIN(len, peer->in.len);
@@ -272,13 +295,9 @@ static void stream_recv(struct io_sock *sock)
 	len = MIN(len, buf_capacity(buf));
 	if (!(sock->flags & F_RECV))
 		sock->overshoot -= len;
-	pipe_get(&peer->in, buf->data, len);
+	fake_pipe_get(&peer->in, buf->data, len);
 	buf->len = (uint32_t)len;
-	sock->turn_bytes += (uint32_t)len;
-	peer->received += len;
-	stats_add(&f->io.stats->bytes_in, len);
-	if (peer->received >= peer->reset_at)
-		fake_peer_reset(peer);
+	fake_stream_took(sock, len);
 	fake_deliver(sock, IO_RECV, (int32_t)len, buf);
 }
 
@@ -286,6 +305,13 @@ static void stream_report(struct io_sock *sock)
 {
 	int err = sock->err;
 
+	if (sock->moved && !sock->sent && !(sock->flags & F_CLOSING)) {
+		int32_t moved = (int32_t)sock->moved;
+
+		sock->moved = 0;
+		fake_deliver(sock, IO_MOVE, moved, NULL);
+		return;
+	}
 	if (!(sock->flags & F_SEND_FAILED) || !err || (sock->flags & F_CLOSING)) {
 		int32_t sent = (int32_t)sock->sent;
 
@@ -301,11 +327,13 @@ static void stream_report(struct io_sock *sock)
 void fake_stream_do(struct io_sock *sock, uint32_t due)
 {
 	if (due == DUE_FLUSH)
-		stream_flush(sock);
+		fake_stream_flush(sock);
 	else if (due == DUE_REPORT)
 		stream_report(sock);
+	else if (due == DUE_MOVE)
+		fake_move(sock);
 	else if (due == DUE_RESET)
-		recv_ended(sock, sock->stream->sock_err);
+		fake_stream_ended(sock, sock->stream->sock_err);
 	else
 		stream_recv(sock);
 }

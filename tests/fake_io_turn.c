@@ -87,6 +87,7 @@ static void sock_closed(struct io_sock *sock)
 	struct fake_io *f = sock->f;
 
 	buf_queue_clear(&f->io.pool, &sock->out);
+	fake_move_drop(sock);
 	fake_unstarve(sock);
 	fake_unstop(sock);
 	sock->sent = 0;

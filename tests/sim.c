@@ -86,6 +86,8 @@ static void backend_fill(struct sim *sim, bool plain)
 	fake->chunk_max = chunks[sim_below(sim, ARRAY_SIZE(chunks))];
 	fake->overshoots = !plain && sim_below(sim, 2);
 	fake->sends_reported_late = !plain && sim_below(sim, 2);
+	fake->whole_percent = plain ? 0 : (uint8_t)sim_below(sim, 101);
+	fake->refuse_percent = plain ? 0 : (uint8_t)sim_below(sim, 10);
 }
 
 void sim_open(struct sim *sim, uint64_t seed, const struct sim_conf *conf)

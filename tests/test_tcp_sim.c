@@ -11,7 +11,11 @@
 #include "fake_io_priv.h"
 #include "sim.h"
 
-enum { LINKS = 30, STEPS_MAX = 100 * 1000, SEEDS = 400 / SIM_PART };
+enum {
+	LINKS = 30,
+	STEPS_MAX = 100 * 1000,
+	SEEDS = 400 / SIM_PART,
+};
 
 /* How an end leaves. */
 enum leaving { LEAVE_SHUT, LEAVE_CLOSE, LEAVE_RESET, LEAVE_RESET_AT, LEAVE_STALL, LEAVINGS };
@@ -35,6 +39,7 @@ struct world {
 	struct link links[LINKS];
 	uint32_t opened;
 	bool rough, scarce, unreachable;
+	bool bulky; /* receives are large, most of the time: so streams are moved */
 };
 
 static bool chance(struct sim *sim, uint32_t percent)
@@ -69,6 +74,10 @@ static void actor_start(struct world *world, struct actor *actor)
 	actor->write_max = 1 + spread(sim, 200 * 1000) + most / 200;
 	actor->read_max = 1 + spread(sim, 200 * 1000) + most / 200;
 	actor->pause_percent = (uint8_t)sim_below(sim, 90);
+	if (world->bulky && chance(sim, 70)) {
+		end->goal = sim_below(sim, 500 * 1000);
+		actor->write_max = actor->read_max = 200 * 1000;
+	}
 	actor->leaves_at = end->goal;
 	if (actor->leaving == LEAVE_RESET)
 		actor->leaves_at = sim_below(sim, end->goal + 1);
@@ -114,6 +123,17 @@ static void actor_step(struct sim *sim, struct actor *actor)
 
 /* ---- the world ---- */
 
+/* Streams flow in large pieces, or for a while in small ones. */
+static void world_pace(struct world *world)
+{
+	struct fake_conf *fake = fake_conf(world->sim.io);
+	bool large = chance(&world->sim, 85);
+
+	fake->chunk_max = large ? BUF_LARGE_BYTES : 6000;
+	fake->whole_percent = large ? 80 : 0;
+	fake->small_percent = large ? 5 : 50;
+}
+
 /* What a seed means. */
 static void world_open(struct world *world, uint64_t seed)
 {
@@ -128,11 +148,20 @@ static void world_open(struct world *world, uint64_t seed)
 	};
 
 	*world = (struct world){
-		.rough = seed / 4 % 2, .scarce = seed / 8 % 2, .unreachable = seed / 16 % 2};
+		.rough = seed / 4 % 2,
+		.scarce = seed / 8 % 2,
+		.unreachable = seed / 16 % 2,
+		.bulky = seed / 32 % 4 == 1,
+	};
 	conf.idle_ns = world->rough ? 3 * NS_PER_S : 0;
 	sim_open(sim, seed, &conf);
 	fake_conf(sim->io)->window_bytes = 1 + (uint32_t)spread(sim, 256 << 10);
 	fake_conf(sim->io)->chunk_max = 1 + (uint32_t)spread(sim, BUF_LARGE_BYTES - 1);
+	if (!world->bulky)
+		return;
+	fake_conf(sim->io)->window_bytes = 100 * 1000 + (uint32_t)spread(sim, 256 << 10);
+	fake_conf(sim->io)->pipes_max = 1 + (uint32_t)sim_below(sim, 2 * LINKS);
+	world_pace(world);
 }
 
 /* The network changes while connections are made. */
@@ -206,6 +235,8 @@ static void world_step(struct world *world)
 	}
 	if (world->scarce && chance(sim, 10))
 		fake_conf(sim->io)->buffers_gone = chance(sim, 40);
+	if (world->bulky && chance(sim, 10))
+		world_pace(world);
 	sim_turn(sim, (int64_t)sim_below(sim, 2000) * 1000);
 	for (uint32_t i = 0; i < sim->conf.n_targets; i++)
 		while (sim_dialled(sim, i, &end))
@@ -289,7 +320,20 @@ static void world_check(struct world *world)
 	}
 }
 
-static void world_run(uint64_t seed)
+static void count_moves(struct sim *sim, struct fake_moves *sum)
+{
+	const struct fake_moves *moves = fake_moves(sim->io);
+
+	sim_check_eq(sim, moves->pipes, 0);
+	sim_check_eq(sim, moves->started, sim->stats.moves_started);
+	sim_check_eq(sim, moves->refused, sim->stats.moves_refused);
+	sum->started += moves->started;
+	sum->stopped += moves->stopped;
+	sum->refused += moves->refused;
+	sum->bytes += moves->bytes;
+}
+
+static void world_run(uint64_t seed, struct fake_moves *sum)
 {
 	struct world *world = malloc(sizeof(*world));
 	uint32_t steps = 0;
@@ -301,6 +345,7 @@ static void world_run(uint64_t seed)
 		sim_check(&world->sim, steps++ < STEPS_MAX);
 	}
 	world_check(world);
+	count_moves(&world->sim, sum);
 	sim_close(&world->sim);
 	free(world);
 }
@@ -315,7 +360,15 @@ static uint64_t seed_from(const char *name, uint64_t otherwise)
 Test(tcp_sim, random_scripts)
 {
 	uint64_t first = seed_from("SIM_FIRST", 1), last = seed_from("SIM_LAST", SEEDS);
+	struct fake_moves sum = {0};
 
 	for (uint64_t seed = first; seed <= last; seed++)
-		world_run(seed);
+		world_run(seed, &sum);
+	if (last < first + SEEDS - 1)
+		return;
+	/* Moving began, ended because little came, and met no pipe. */
+	cr_assert_gt(sum.started, SEEDS);
+	cr_assert_gt(sum.stopped, SEEDS / 10);
+	cr_assert_gt(sum.refused, SEEDS / 10);
+	cr_assert_gt(sum.bytes, SEEDS * UINT64_C(100 * 1000));
 }
