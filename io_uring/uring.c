@@ -32,31 +32,38 @@ void uring_submit(struct uring_io *u)
 		u->scratch_used = 0;
 }
 
-struct io_uring_sqe *uring_sqe(struct uring_io *u)
+/* Empties the submission queue. */
+static void submit_all(struct uring_io *u)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-
-	for (int tries = 0; !sqe && !u->broken && tries < 16; tries++) {
+	for (int tries = 0; io_uring_sq_ready(&u->ring) && !u->broken && tries < 16; tries++) {
 		uring_submit(u);
 		/* The kernel refuses more while completions overflow; let it write them out. */
 		if (io_uring_sq_ready(&u->ring))
 			io_uring_get_events(&u->ring);
-		sqe = io_uring_get_sqe(&u->ring);
 	}
-	if (sqe)
-		return sqe;
-	if (!u->broken)
+	if (io_uring_sq_ready(&u->ring) && !u->broken)
 		u->broken = -EBUSY;
-	return &u->spare_sqe;
 }
 
+struct io_uring_sqe *uring_sqe(struct uring_io *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	if (!sqe) {
+		submit_all(u);
+		sqe = io_uring_get_sqe(&u->ring);
+	}
+	return sqe ? sqe : &u->spare_sqe;
+}
+
+/* The request that it is for comes next, and must not submit what is not yet in it. */
 void *uring_scratch(struct uring_io *u, size_t bytes)
 {
 	void *at;
 
 	bytes = (bytes + 15) & ~(size_t)15;
-	if (u->scratch_used + bytes > URING_SCRATCH_BYTES) {
-		uring_submit(u);
+	if (u->scratch_used + bytes > URING_SCRATCH_BYTES || !io_uring_sq_space_left(&u->ring)) {
+		submit_all(u);
 		/* Headers are read while submitting: IORING_FEAT_SUBMIT_STABLE, Linux 5.5. */
 		u->scratch_used = 0;
 	}
