@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -234,6 +235,76 @@ uint32_t net_cmsg_write(void *control, const struct dgram_meta *meta)
 		return CMSG_SPACE(sizeof(info));
 	}
 	return 0;
+}
+
+/* ---- datagrams in one send ---- */
+
+static bool same_way(const struct dgram_meta *a, const struct dgram_meta *b)
+{
+	if (!addr_inet_equal(&a->peer, &b->peer) ||
+	    a->local.sa.sa_family != b->local.sa.sa_family || a->ifindex != b->ifindex)
+		return false;
+	if (a->local.sa.sa_family == AF_INET)
+		return a->local.v4.sin_addr.s_addr == b->local.v4.sin_addr.s_addr;
+	return a->local.sa.sa_family != AF_INET6 ||
+	       IN6_ARE_ADDR_EQUAL(&a->local.v6.sin6_addr, &b->local.v6.sin6_addr);
+}
+
+uint32_t net_dgram_run(const struct buf *head, bool connected, uint32_t limit, uint32_t max)
+{
+	const uint32_t size = head->len, bytes_max = 65507;
+	uint32_t n = 1, bytes = size;
+
+	if (!size || (limit && size >= limit))
+		return 1;
+	max = MIN(max, (uint32_t)NET_RUN_MAX);
+	for (const struct buf *b = head->next; b && n < max; b = b->next, n++) {
+		bytes += b->len;
+		if (!b->len || b->len > size || bytes > bytes_max)
+			break;
+		if (!connected && !same_way(&head->dgram, &b->dgram))
+			break;
+		if (b->len < size)
+			return n + 1;
+	}
+	return n;
+}
+
+void net_dgram_address(struct msghdr *msg, void *control, const struct buf *buf, bool connected)
+{
+	uint32_t used = 0;
+
+	if (!connected) {
+		msg->msg_name = (void *)&buf->dgram.peer;
+		msg->msg_namelen = addr_inet_len(&buf->dgram.peer);
+		used = net_cmsg_write(control, &buf->dgram);
+	}
+	if (msg->msg_iovlen > 1) {
+		struct cmsghdr *c = (struct cmsghdr *)((uint8_t *)control + used);
+		uint16_t size = (uint16_t)buf->len;
+
+		c->cmsg_level = IPPROTO_UDP;
+		c->cmsg_type = UDP_SEGMENT;
+		c->cmsg_len = CMSG_LEN(sizeof(size));
+		memcpy(CMSG_DATA(c), &size, sizeof(size));
+		used += CMSG_SPACE(sizeof(size));
+	}
+	msg->msg_control = used ? control : NULL;
+	msg->msg_controllen = used;
+}
+
+uint32_t net_segment_refused(int err, uint32_t bytes)
+{
+	switch (err) {
+	case EINVAL: /* longer than the path's MTU takes, or no such option */
+	case EMSGSIZE:
+		return bytes;
+	case EIO: /* the device does not compute checksums */
+	case EOPNOTSUPP:
+		return 1;
+	default:
+		return 0;
+	}
 }
 
 const char *net_bind_remedy(int err, enum addr_kind kind)

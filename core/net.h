@@ -13,7 +13,9 @@
 #include "buf.h"
 
 enum {
-	NET_CMSG_MAX = 64,                /* room for one in_pktinfo or in6_pktinfo, aligned */
+	/* Room for one in_pktinfo or in6_pktinfo, and one segment size, aligned. */
+	NET_CMSG_MAX = 64,
+	NET_RUN_MAX = 64, /* datagrams in one send; UDP_MAX_SEGMENTS of older kernels */
 	NET_DGRAM_BUFFER_BYTES = 4 << 20, /* receive buffer asked for on UDP sockets */
 };
 
@@ -49,6 +51,21 @@ void net_cmsg_read(struct msghdr *msg, struct dgram_meta *meta);
 /* Writes meta->local as the source address into control (NET_CMSG_MAX bytes, aligned as cmsghdr).
  * Returns the bytes used, 0 when local is not known. */
 uint32_t net_cmsg_write(void *control, const struct dgram_meta *meta);
+
+/*
+ * How many datagrams of the chain head, at most max, can leave in one send that the kernel cuts up
+ * again (UDP_SEGMENT): all to one peer from one address, and of one size but for the last, which
+ * may be shorter. At least 1. Sizes from limit on were refused; 0 when none was.
+ */
+uint32_t net_dgram_run(const struct buf *head, bool connected, uint32_t limit, uint32_t max);
+
+/* Fills in where msg goes, from which address, and how it is cut up, from buf, its first datagram.
+ * control is as above, and msg's iovecs are those of a run. */
+void net_dgram_address(struct msghdr *msg, void *control, const struct buf *buf, bool connected);
+
+/* The new limit when err (positive) of a send cut into segments of bytes means that the path does
+ * not take such segments, and single datagrams may pass; else 0. */
+uint32_t net_segment_refused(int err, uint32_t bytes);
 
 /* What to do about a listener that failed with err, a negative errno: "; ..." to put behind the
  * error, or "". Constant. */
