@@ -15,6 +15,7 @@
 
 enum {
 	EPOLL_DGRAM_BATCH = 32,
+	EPOLL_DGRAM_BATCH_MIN = 2,
 	EPOLL_EVENTS_MAX = 256,
 	EPOLL_ACCEPTS_PER_TURN = 64,
 	EPOLL_BYTES_PER_TURN = 256 << 10,
@@ -56,7 +57,9 @@ struct io_sock {
 	uint32_t flags;
 	uint32_t gen; /* tells a slot's new owner from its last */
 	uint32_t run_turn;
-	uint32_t dgrams; /* in out */
+	uint32_t dgrams;        /* in out */
+	uint32_t room;          /* datagrams asked for in its next receive */
+	uint32_t segment_limit; /* see net_dgram_run */
 	int fd;
 	enum io_kind kind;
 	int err;       /* of a dial, or of the failed send or flush, until reported */
