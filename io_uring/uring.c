@@ -374,7 +374,6 @@ static void layouts_init(struct uring_io *u)
 	u->recv_any = (struct msghdr){.msg_namelen = URING_NAME_BYTES};
 	u->recv_pktinfo =
 		(struct msghdr){.msg_namelen = URING_NAME_BYTES, .msg_controllen = NET_CMSG_MAX};
-	u->recv_peer = (struct msghdr){0};
 }
 
 static int uring_open(struct io **ret_io, const struct io_conf *conf)

@@ -25,4 +25,11 @@ static inline void uring_set_recv_limit(struct io_uring_sqe *sqe, uint32_t bytes
 	sqe->file_index = bytes;
 }
 
+/* Where a send goes, 6.1. addr has to stay until the request is submitted. */
+static inline void uring_set_send_addr(struct io_uring_sqe *sqe, const void *addr, uint16_t len)
+{
+	sqe->addr2 = (uintptr_t)addr;
+	sqe->addr_len = len;
+}
+
 #endif

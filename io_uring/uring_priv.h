@@ -110,6 +110,7 @@ struct io_sock {
 	uint32_t sent;  /* bytes not yet reported */
 	uint32_t moved; /* likewise, of what was moved here */
 	uint32_t move_turn;
+	uint32_t segment_limit; /* datagrams: see net_dgram_run */
 	struct buf_queue flight, out;
 	struct io_sock *move_to,
 		*mover;     /* where its bytes are moved to, and whose are moved here */
@@ -168,8 +169,8 @@ struct uring_io {
 	struct lowat_list lowats;
 	uint8_t *scratch; /* message headers, until submitted */
 	size_t scratch_used;
-	struct msghdr recv_any, recv_pktinfo, recv_peer; /* layouts for multishot recvmsg */
-	struct io_uring_sqe spare_sqe;                   /* stands in when the ring is broken */
+	struct msghdr recv_any, recv_pktinfo; /* layouts for multishot recvmsg */
+	struct io_uring_sqe spare_sqe;        /* stands in when the ring is broken */
 };
 
 static inline struct uring_io *uring_of(struct io *io)
@@ -188,7 +189,7 @@ static inline uint64_t uring_tag(const struct io_sock *sock, uint32_t tag, uint1
  *
  * A request to fill in. Submits what is queued when the ring is full, never fails. */
 struct io_uring_sqe *uring_sqe(struct uring_io *u);
-/* Memory that lives until the next submit, aligned for any header. */
+/* Memory for the next request, aligned for any header; it lives until that is submitted. */
 void *uring_scratch(struct uring_io *u, size_t bytes);
 /* Makes room: submits without waiting. */
 void uring_submit(struct uring_io *u);
