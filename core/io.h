@@ -89,6 +89,7 @@ struct io_conf {
 	struct stats *stats; /* the backend counts bytes, datagrams and its own troubles here */
 	uint32_t socks_max;  /* attached and dialled at the same time */
 	uint64_t buffer_bytes;
+	uint32_t pipes_max;    /* for moves, two descriptors each */
 	uint32_t features_off; /* backend-defined bits: optional kernel features not to use; 0 for
 				  all */
 };

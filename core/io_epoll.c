@@ -442,7 +442,7 @@ static int epoll_open(struct io **ret_io, const struct io_conf *conf)
 	if (!e)
 		return -ENOMEM;
 	e->io = (struct io){.ops = &io_epoll_ops, .stats = conf->stats, .now_ns = util_now_ns()};
-	pipe_pool_init(&e->pipes);
+	pipe_pool_init(&e->pipes, conf->pipes_max);
 	TAILQ_INIT(&e->lowats);
 	LIST_INIT(&e->all);
 	TAILQ_INIT(&e->run);

@@ -82,7 +82,7 @@ static void move_refused(struct epoll_io *e, struct io_sock *from)
 	struct io_sock *to = from->move_to;
 
 	stats_add(&e->io.stats->moves_refused, 1);
-	epoll_unlink_moves(e, from);
+	epoll_move_stop(&e->io, from);
 	epoll_deliver(e, to, IO_MOVE, -ENOBUFS, NULL);
 }
 

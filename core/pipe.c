@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "util.h"
+
 static void push(struct pipe **list, struct pipe *pipe)
 {
 	pipe->next = *list;
@@ -31,11 +33,11 @@ static void pipe_shut(struct pipe_pool *pool, struct pipe *pipe)
 	push(&pool->shut, pipe);
 }
 
-void pipe_pool_init(struct pipe_pool *pool)
+void pipe_pool_init(struct pipe_pool *pool, uint32_t max)
 {
 	*pool = (struct pipe_pool){0};
-	for (int i = PIPES_MAX - 1; i >= 0; i--)
-		push(&pool->shut, &pool->pipes[i]);
+	for (uint32_t i = MIN(max, (uint32_t)PIPES_MAX); i > 0; i--)
+		push(&pool->shut, &pool->pipes[i - 1]);
 }
 
 void pipe_pool_free(struct pipe_pool *pool)

@@ -13,7 +13,7 @@
 
 enum {
 	PIPE_BYTES = 256 << 10,
-	PIPES_MAX = 32, /* of a pool, two descriptors each; beyond them bytes are copied */
+	PIPES_MAX = 32, /* of a pool, two descriptors each */
 };
 
 struct pipe {
@@ -28,7 +28,8 @@ struct pipe_pool {
 	struct pipe *shut; /* not open */
 };
 
-void pipe_pool_init(struct pipe_pool *pool);
+/* A pool of at most max pipes; with none left bytes are copied. */
+void pipe_pool_init(struct pipe_pool *pool, uint32_t max);
 /* Closes the pipes that are not lent. */
 void pipe_pool_free(struct pipe_pool *pool);
 

@@ -23,7 +23,8 @@ enum {
 	EXIT_USAGE = 2,
 	DESCRIPTORS_KEPT =
 		64, /* for what is not a connection: standard streams, backends, the resolver */
-	DESCRIPTORS_PER_WORKER = 8 + 2 * PIPES_MAX,
+	DESCRIPTORS_PER_WORKER = 8,
+	PIPES_SHARE = 64,            /* of all descriptors at most this part is for pipes */
 	DESCRIPTORS_PER_FILTER = 32, /* a link, a program, its maps; twice when replaced */
 	CONNS_MAX = 1 << 20,
 	SOCKS_SPARE = 16, /* a handle is free only when its close has been handled */
@@ -148,8 +149,10 @@ static int set_limits(struct serving *s)
 	const struct opt *opt = s->opt;
 	struct server *server = &s->server;
 	uint64_t limit = raise_descriptor_limit();
-	uint64_t kept = DESCRIPTORS_KEPT + (uint64_t)opt->n_xdp * DESCRIPTORS_PER_FILTER +
-			server->workers * (DESCRIPTORS_PER_WORKER + 2ull * server->n_listen);
+	uint64_t pipes = MIN(limit / PIPES_SHARE / 2 / server->workers, (uint64_t)PIPES_MAX);
+	uint64_t kept =
+		DESCRIPTORS_KEPT + (uint64_t)opt->n_xdp * DESCRIPTORS_PER_FILTER +
+		server->workers * (DESCRIPTORS_PER_WORKER + 2 * pipes + 2ull * server->n_listen);
 	uint64_t each = opt->command == OPT_RELAY ? 2 : 1, left = limit > kept ? limit - kept : 0;
 	uint64_t sessions = 0, conns = 0;
 
@@ -174,6 +177,7 @@ static int set_limits(struct serving *s)
 			(unsigned long long)limit);
 	server->conn_conf.conns_max = (uint32_t)conns;
 	server->udp_conf.sessions_max = (uint32_t)sessions;
+	server->io_conf.pipes_max = (uint32_t)pipes;
 	atomic_store(&server->limit.left, (int64_t)conns);
 	atomic_store(&server->session_limit.left, (int64_t)sessions);
 	server->io_conf.socks_max =

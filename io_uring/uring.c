@@ -390,7 +390,7 @@ static int uring_open(struct io **ret_io, const struct io_conf *conf)
 	TAILQ_INIT(&u->stopped);
 	TAILQ_INIT(&u->movers);
 	TAILQ_INIT(&u->lowats);
-	pipe_pool_init(&u->pipes);
+	pipe_pool_init(&u->pipes, conf->pipes_max);
 	layouts_init(u);
 	u->socks_max = MIN(conf->socks_max, (uint32_t)URING_SOCKS_MAX);
 	u->socks_bytes = MAX(u->socks_max, 1u) * sizeof(*u->socks);

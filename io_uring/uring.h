@@ -20,7 +20,7 @@ enum {
 	URING_SKIP_SENT = 1 << 3,       /* 5.17: no completion for a send that succeeds at once */
 	URING_RECV_LIMIT =
 		1 << 4, /* 6.17: a multishot receive ends by itself after so many bytes */
-	URING_FIXED_FILES = 1 << 5, /* 5.19: files of busy senders are looked up in the ring */
+	URING_FIXED_FILES = 1 << 5, /* 6.14: files of busy senders are looked up in the ring */
 };
 
 struct uring_feature {

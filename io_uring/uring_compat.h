@@ -19,6 +19,11 @@
 #define IORING_ASYNC_CANCEL_ANY (1U << 2) /* 5.19 */
 #endif
 
+/* Tells of Linux 6.14 (and with it of what 6.13 brought). */
+#ifndef IORING_FEAT_RW_ATTR
+#define IORING_FEAT_RW_ATTR (1U << 16)
+#endif
+
 /* Multishot receive: total bytes after which it ends, 6.17. Shares its place with file_index. */
 static inline void uring_set_recv_limit(struct io_uring_sqe *sqe, uint32_t bytes)
 {

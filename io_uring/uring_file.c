@@ -4,15 +4,21 @@
  * descriptor up, which in a process with threads is two atomic operations on a line that may be far
  * away. A place costs two system calls, so only sockets that send a lot get one.
  *
+ * Only from Linux 6.13 on (6.14 can be told): before, a place that was given back was emptied only
+ * after all requests that had begun earlier, whatever file they used, so that one stalled reader
+ * kept every later socket open.
+ *
  * Invariant: sock->file is a place in the table plus one, and it holds sock's file; 0: none.
  */
+#include "io_uring/uring_compat.h"
 #include "io_uring/uring_priv.h"
 
 enum { SENDS_BEFORE = 64 };
 
 void uring_files_open(struct uring_io *u)
 {
-	if (io_uring_register_files_sparse(&u->ring, URING_FILES))
+	if (!(u->ring.features & IORING_FEAT_RW_ATTR) ||
+	    io_uring_register_files_sparse(&u->ring, URING_FILES))
 		return;
 	u->features |= URING_FIXED_FILES;
 	for (uint16_t i = 0; i < URING_FILES; i++)

@@ -22,7 +22,7 @@ const struct uring_feature uring_features[] = {
 	 "the ring's descriptor is looked up once"},
 	{"skip-sent", URING_SKIP_SENT, "5.17", "no completion for a send that succeeds at once"},
 	{"recv-limit", URING_RECV_LIMIT, "6.17", "a bulk receive repeats, and ends by itself"},
-	{"fixed-files", URING_FIXED_FILES, "5.19", "busy senders' files are looked up in the ring"},
+	{"fixed-files", URING_FIXED_FILES, "6.14", "busy senders' files are looked up in the ring"},
 };
 const unsigned uring_features_n = ARRAY_SIZE(uring_features);
 
@@ -157,7 +157,9 @@ static void probe_ring(struct rows *r, struct trial *t)
 	add(r, "no-drop", "5.5", true, t->ring.features & IORING_FEAT_NODROP ? 0 : -EINVAL);
 	add(r, "skip-sent", "5.17", false, t->ring.features & IORING_FEAT_CQE_SKIP ? 0 : -EINVAL);
 	add(r, "registered-ring", "5.18", false, try_registered(&t->ring));
-	add(r, "fixed-files", "5.19", false, io_uring_register_files_sparse(&t->ring, 8));
+	add(r, "fixed-files", "6.14", false,
+	    t->ring.features & IORING_FEAT_RW_ATTR ? io_uring_register_files_sparse(&t->ring, 8)
+						   : -EINVAL);
 	add(r, "buffer-ring", "5.19", true, try_buffer_ring(t));
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, t->pair) == 0) {
 		add(r, "recv-multishot", "6.0", true, try_multishot(t, false));

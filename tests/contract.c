@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/io_epoll.h"
+#include "core/pipe.h"
 #include "fake_io.h"
 #include "io_uring/uring.h"
 
@@ -218,6 +219,7 @@ static void rig_open(struct rig *rig)
 		.stats = &rig->stats,
 		.socks_max = rig->conf.socks_max,
 		.buffer_bytes = rig->conf.buffer_bytes,
+		.pipes_max = PIPES_MAX,
 		.features_off = rig->features_off,
 	};
 	int err = rig->ops->open(&rig->io, &conf);

@@ -23,7 +23,7 @@ static void pair(int fds[2])
 
 static void setup(void)
 {
-	pipe_pool_init(&pool);
+	pipe_pool_init(&pool, PIPES_MAX);
 	pair(in);
 	pair(out);
 }
