@@ -12,9 +12,9 @@
 
 enum {
 	CLASS_COUNT_MAX = 32768, /* io_uring buffer rings hold no more, and ids are 16 bits */
-	/* Not powers of two: the first lines of the buffers spread over the cache's sets. */
-	SMALL_STRIDE = BUF_SMALL_BYTES + 64,
-	LARGE_STRIDE = BUF_HEADROOM + BUF_LARGE_BYTES,
+	/* Whole pages, so that each can be given back alone, with room for the shift. */
+	SMALL_STRIDE = BUF_SMALL_BYTES + 4096,
+	LARGE_STRIDE = BUF_LARGE_BYTES + 8192, /* headroom and shift are less than that */
 };
 
 static size_t align_up(size_t n)
@@ -113,6 +113,13 @@ void buf_put_chain(struct buf_pool *pool, struct buf *chain)
 	}
 }
 
+void buf_forget(struct buf_pool *pool, const struct buf *buf)
+{
+	const struct buf_stack *stack = &pool->classes[buf->class];
+
+	madvise(stack->memory + (size_t)buf->id * stack->stride, stack->stride, MADV_DONTNEED);
+}
+
 void buf_pool_trim(struct buf_pool *pool, uint32_t max)
 {
 	for (int c = 0; c < BUF_CLASSES; c++) {
@@ -121,11 +128,7 @@ void buf_pool_trim(struct buf_pool *pool, uint32_t max)
 		/* Below low nothing was taken since the last call; below clean nothing is backed by
 		 * memory. */
 		while (stack->clean < stack->low && max > 0) {
-			uint8_t *start = stack->memory + stack->ids[stack->clean] * stack->stride;
-			uintptr_t first = align_up((uintptr_t)start);
-			uintptr_t last = ((uintptr_t)start + stack->stride) & ~(uintptr_t)4095;
-
-			madvise((void *)first, last - first, MADV_DONTNEED);
+			buf_forget(pool, &stack->bufs[stack->ids[stack->clean]]);
 			stack->clean++;
 			max--;
 		}

@@ -79,7 +79,8 @@ static inline uint8_t *buf_memory(const struct buf_pool *pool, const struct buf 
 {
 	const struct buf_stack *stack = &pool->classes[buf->class];
 
-	return stack->memory + (size_t)buf->id * stack->stride;
+	/* Shifted by some lines, so that the starts of the buffers spread over the cache's sets. */
+	return stack->memory + (size_t)buf->id * stack->stride + buf->id % 64u * 64u;
 }
 
 static inline uint32_t buf_capacity(const struct buf *buf)
@@ -101,6 +102,9 @@ static inline bool buf_pool_is_short(const struct buf_pool *pool)
 /* Returns to the kernel the pages of buffers that stayed free since the last call, at most max of
  * them. */
 void buf_pool_trim(struct buf_pool *pool, uint32_t max);
+
+/* Returns the pages of one buffer to the kernel; its bytes are lost. */
+void buf_forget(struct buf_pool *pool, const struct buf *buf);
 
 /* More free buffers are backed by memory than a quiet server uses again. */
 static inline bool buf_pool_wants_trim(const struct buf_pool *pool)

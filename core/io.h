@@ -147,6 +147,7 @@ struct io {
 	struct stats *stats;
 	struct buf_pool pool;
 	uint32_t starved; /* sockets that wait for a buffer */
+	uint32_t warm;    /* kinds of memory to give back once they rest: turns have to go on */
 	int64_t now_ns;   /* util_now_ns() of when the running turn's wait ended (or of open);
 			     handlers read it */
 };

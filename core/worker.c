@@ -260,8 +260,8 @@ static void tick(struct worker *worker)
 /* Something has to be looked at although nothing happens. */
 static bool needs_watch(const struct worker *worker)
 {
-	return worker->draining || worker->io->starved || is_paused(worker) || has_said(worker) ||
-	       buf_pool_wants_trim(&worker->io->pool);
+	return worker->draining || worker->io->starved || worker->io->warm || is_paused(worker) ||
+	       has_said(worker) || buf_pool_wants_trim(&worker->io->pool);
 }
 
 static void tick_fired(struct timer *timer)

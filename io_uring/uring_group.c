@@ -8,7 +8,8 @@
 
 enum {
 	SETTLE_TURNS = 256, /* the window is looked at so often */
-	BUDGET_SHARE = 4,   /* at most this part of the buffer memory is published in one group */
+	REST_NS = 200 * 1000 * 1000,
+	BUDGET_SHARE = 4, /* at most this part of the buffer memory is published in one group */
 };
 
 static const struct {
@@ -73,6 +74,11 @@ struct buf *uring_group_take(struct uring_io *u, unsigned group, uint32_t cqe_fl
 
 	assert(g->published > 0);
 	g->published--;
+	g->taken_ns = u->io.now_ns;
+	if (!g->warm && (u->features & URING_DEFER_TASKRUN)) {
+		g->warm = true;
+		u->io.warm++;
+	}
 	buf->next = NULL;
 	return buf;
 }
@@ -117,6 +123,24 @@ static void window_adapt(struct uring_group *g)
 	g->lowest = g->window;
 }
 
+/* What is published stays backed by memory, up to as much as a burst once needed; when nothing has
+ * been taken for a while it goes back. Completions that run only when we wait are what makes this
+ * safe: until then the kernel neither takes nor writes. */
+static void window_rest(struct uring_io *u, struct uring_group *g)
+{
+	if (!g->warm || u->io.now_ns - g->taken_ns < REST_NS || io_uring_cq_ready(&u->ring) ||
+	    io_uring_cq_has_overflow(&u->ring))
+		return;
+	for (uint32_t i = 1; i <= g->published; i++) {
+		uint32_t at = (uint32_t)(g->ring->tail - i) & (g->entries - 1);
+
+		buf_forget(&u->io.pool, buf_by_id(&u->io.pool, g->class, g->ring->bufs[at].bid));
+	}
+	g->window = g->window_min;
+	g->warm = false;
+	u->io.warm--;
+}
+
 static void group_refill(struct uring_io *u, unsigned group)
 {
 	struct uring_group *g = &u->groups[group];
@@ -124,6 +148,7 @@ static void group_refill(struct uring_io *u, unsigned group)
 	struct io_sock *sock;
 	int n = 0;
 
+	window_rest(u, g);
 	window_adapt(g);
 	while (g->published < g->window && (buf = buf_get(&u->io.pool, g->class))) {
 		uint8_t *at = group == GROUP_DGRAM ? buf_memory(&u->io.pool, buf) : buf->data;

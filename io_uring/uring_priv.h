@@ -138,6 +138,8 @@ struct uring_group {
 	uint32_t lowest; /* published, since the window was last looked at */
 	uint32_t turns;  /* since then */
 	bool ran_out;    /* this turn */
+	bool warm;       /* taken from since its memory was last given back */
+	int64_t taken_ns;
 	enum buf_class class;
 	struct sock_list waiters;
 };
