@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "contract_move.h"
+#include "fake_io.h"
 
 /* ---- ends of streams ---- */
 
@@ -219,6 +220,63 @@ CONTRACT(move_past_urgent_data)
 	r.pa->write_to = 200 * 1000;
 	until(r.pb->read == 200 * 1000);
 	check(!r.a->eof);
+}
+
+/* Has the move from a to b refused; what pa writes next is copied. */
+static void refuse_move(struct relay *r)
+{
+	struct rig *rig = r->a->rig;
+
+	if (rig_is_fake(rig))
+		fake_conf(rig->io)->refuse_percent = 100;
+	else
+		check(send(r->pa->fd, "!", 1, MSG_OOB | MSG_NOSIGNAL) == 1);
+	/* Not every backend is woken by urgent data alone. */
+	r->pa->write_to += 1000;
+	until(r->b->n_refused);
+	if (rig_is_fake(rig))
+		fake_conf(rig->io)->refuse_percent = 0;
+}
+
+static void refuse_one_way(struct rig *rig, bool blocked)
+{
+	enum { MOVED = 1000, MORE = 2 << 20 };
+	uint64_t taken = rig->stats.bytes_in;
+	struct relay r, back;
+
+	relay_open(rig, blocked ? &move_narrow : NULL, &r);
+	back = (struct relay){.a = r.b, .b = r.a, .pa = r.pb, .pb = r.pa};
+	end_move_start(r.a, r.b);
+	r.pa->write_to = MOVED;
+	if (blocked) {
+		relay_block(&back);
+	} else {
+		end_move_start(r.b, r.a);
+		r.pb->write_to = MOVED;
+		until(r.pa->read == MOVED);
+	}
+	until(r.b->moved == MOVED);
+	taken = rig->stats.bytes_in - taken;
+	check(!blocked || taken > MOVED + r.a->moved, "nothing is in between");
+	refuse_move(&r);
+	check(!r.a->n_refused, "both ways were refused");
+	r.pa->read_to = UINT64_MAX;
+	r.pa->write_to += MORE;
+	r.pb->write_to += MORE;
+	r.pa->shut_after = r.pb->shut_after = true;
+	until(r.pa->eof && r.pb->eof);
+	check(r.pa->read == r.pb->write_to && r.pb->read == r.pa->write_to);
+	until(r.a->moved == r.pb->write_to);
+	until(r.b->sent == r.pa->write_to - MOVED);
+	check(!r.a->sent && !r.b->received, "the other way was copied");
+	check(r.b->moved == MOVED && r.b->n_refused == 1, "the refused way was moved again");
+}
+
+/* What is refused is one way: the other one is moved on, with what was in between or without. */
+CONTRACT(refused_move_leaves_the_other_way)
+{
+	refuse_one_way(rig, false);
+	refuse_one_way(rig, true);
 }
 
 /* ---- much, and then little ---- */
