@@ -24,6 +24,8 @@ void bench_worker_answered(struct bench_worker *w, int64_t stamp_ns, int64_t now
 		bench_count_add(&w->counts.msgs, 1);
 	if (w->opts->rate_per_s > 0 ? bench_in_window(w->run, stamp_ns) : measuring)
 		bench_hist_add(&w->latency, now_ns - stamp_ns);
+	else if (!(w->opts->rate_per_s > 0))
+		bench_worker_answered_late(w, stamp_ns, now_ns);
 }
 
 void bench_worker_queue(struct bench_worker *w, struct bench_conn *c)

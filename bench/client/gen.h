@@ -155,6 +155,9 @@ struct bench_worker {
 	struct bench_counts counts;
 	struct bench_hist latency, lag;
 	bench_count unanswered_msgs;     /* in latency, with what they had waited in the end */
+	uint64_t unsent_msgs;            /* open loop: due in the window, but never sent */
+	uint64_t stalled_conns;          /* moved nothing for half of the window or longer */
+	int64_t slow_ns;                 /* closed loop: slower than nearly all in the window */
 	int64_t cpu_from_ns, cpu_ns;     /* the thread's own, at and over the window */
 	int64_t idle_ns, idle_window_ns; /* spinning without an event; in the window */
 	int64_t acked_from, acked_gone;  /* bytes: when the window began, of failed connections */
@@ -197,7 +200,7 @@ static inline bool bench_in_window(const struct bench_run *run, int64_t at_ns)
 
 int64_t bench_now_ns(void);
 
-/* worker.c and conn.c: by the worker's own thread, but for init and free. */
+/* worker.c, conn.c and ending.c: by the worker's own thread, but for init and free. */
 
 /* Allocates what n_conns connections need. 0 or -errno; bench_worker_free() in either case. */
 int bench_worker_init(struct bench_worker *w, struct bench_run *run, uint32_t index);
@@ -214,6 +217,14 @@ void bench_conn_set_state(struct bench_worker *w, struct bench_conn *c,
 
 /* A message that was sent, or due, at stamp_ns has been answered. */
 void bench_worker_answered(struct bench_worker *w, int64_t stamp_ns, int64_t now_ns);
+
+/*
+ * ending.c: what is unfinished when the window ends, when an answer to what was sent in it comes
+ * later (closed loop), and when the thread ends.
+ */
+void bench_worker_window_ended(struct bench_worker *w);
+void bench_worker_answered_late(struct bench_worker *w, int64_t stamp_ns, int64_t now_ns);
+void bench_worker_ended(struct bench_worker *w);
 
 /* Calls proto->resume() in the next turn. */
 void bench_worker_queue(struct bench_worker *w, struct bench_conn *c);

@@ -13,6 +13,7 @@ static const char verbs_help[] =
 	"Other commands:\n"
 	"  sluice-bench compare A.json B.json        which differences are real\n"
 	"  sluice-bench report RUNS.jsonl --out DIR  tables and plots of a sweep\n"
+	"  sluice-bench help compare | report\n"
 	"  sluice-bench --version\n";
 
 static int print_help(void)
@@ -20,6 +21,22 @@ static int print_help(void)
 	fputs(bench_opts_help, stdout);
 	fputs(verbs_help, stdout);
 	return 0;
+}
+
+/* `help VERB` is what `VERB --help` prints. */
+static int help_command(int argc, char **argv)
+{
+	char *words[] = {argc > 2 ? argv[2] : NULL, "--help", NULL};
+
+	if (argc == 2)
+		return print_help();
+	if (argc == 3 && !strcmp(argv[2], "report"))
+		return report_command(2, words);
+	if (argc == 3 && !strcmp(argv[2], "compare"))
+		return compare_command(2, words);
+	fprintf(stderr, "sluice-bench: help: '%s': there is help, help compare and help report\n",
+		argv[argc - 1]);
+	return 2;
 }
 
 static int load_command(int argc, char **argv)
@@ -48,7 +65,7 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	if (!strcmp(verb, "help"))
-		return print_help();
+		return help_command(argc, argv);
 	if (!strcmp(verb, "--version")) {
 		printf("sluice-bench %s\n", SLUICE_VERSION);
 		return 0;

@@ -49,6 +49,8 @@ void bench_result_collect(struct bench_result *r, const struct bench_run *run)
 				       : bench_count_get(&c->tx_bytes);
 		r->rx_bytes += bench_count_get(&c->rx_bytes);
 		r->unanswered += bench_count_get(&w->unanswered_msgs);
+		r->unsent += w->unsent_msgs;
+		r->stalled += w->stalled_conns;
 		for (int kind = 0; kind < BENCH_ERRORS; kind++) {
 			r->errors[kind] += bench_count_get(&c->errors[kind]);
 			r->errors_total += bench_count_get(&c->errors[kind]);
@@ -99,6 +101,9 @@ void bench_result_judge(struct bench_result *r)
 		       "ran there",
 		       100.0 * (double)r->generator_cpu_ns /
 			       ((double)r->window_ns * r->opts->threads));
+	if (r->unsent)
+		reason(r, "the rate could not be met: it was behind by %llu messages in the end",
+		       (unsigned long long)r->unsent);
 	if (late_ns > LAG_LIMIT_NS || (r->latency.n && late_ns > p99_ns / 2))
 		reason(r, "behind its schedule by %.0f us (p99)%s", late_ns / 1e3,
 		       r->opts->spin ? "" : ": --spin is exact");
@@ -134,7 +139,8 @@ static void print_latency(const struct bench_result *r)
 	const struct bench_hist *h = &r->latency;
 
 	if (!h->n) {
-		printf("latency     no message was answered\n");
+		printf("latency     no message %swas answered\n",
+		       r->opts->rate_per_s > 0 ? "that was due in the window " : "");
 		return;
 	}
 	printf("latency     min %.1f  mean %.1f  p50 %.1f  p90 %.1f  p99 %.1f  p99.9 %.1f  "
@@ -148,7 +154,7 @@ static void print_latency(const struct bench_result *r)
 	printf("            from %s; percentiles within %.2f %%\n",
 	       r->opts->rate_per_s > 0 ? "the intended time" : "sending", 100 * BENCH_HIST_ERROR);
 	if (r->unanswered)
-		printf("            %llu unanswered in the end count with what they had waited\n",
+		printf("            %llu unanswered in the end count with the time they waited\n",
 		       (unsigned long long)r->unanswered);
 }
 
@@ -225,6 +231,9 @@ void bench_result_print(const struct bench_result *r)
 		print_latency(r);
 	if (o->transport == BENCH_UDP)
 		print_dgrams(r);
+	if (r->stalled)
+		printf("stalled     %llu connections were still for at least half of the time\n",
+		       (unsigned long long)r->stalled);
 	if (r->server_known && r->window_ns)
 		print_server(r);
 	printf("generator   %.1f %% of a CPU in its busiest thread%s\n", 100 * r->generator_busy,

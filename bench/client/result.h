@@ -24,7 +24,9 @@ struct bench_result {
 	int64_t window_ns; /* 0 when it never began */
 	uint64_t msgs, tx_bytes, rx_bytes;
 	uint64_t errors[BENCH_ERRORS], errors_total;
-	uint64_t unanswered; /* open loop: in the latency with what they had waited in the end */
+	uint64_t unanswered; /* in the latency with what they had waited in the end */
+	uint64_t unsent;     /* open loop: due in the window, but never sent */
+	uint64_t stalled;    /* connections that moved nothing for half of the window */
 	uint64_t dgram_sent, dgram_received, dgram_duplicates, dgram_reordered, dgram_late;
 	uint64_t dgram_corrupt;
 	struct bench_hist latency; /* empty when the pattern has none */

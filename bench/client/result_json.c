@@ -3,10 +3,13 @@
 #include "bench/client/result.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static json_t *number(double value)
 {
@@ -148,6 +151,8 @@ static json_t *result_of(const struct bench_result *r)
 	json_object_set_new(root, "latency_ns",
 			    bench_result_has_latency(r) ? hist_of(&r->latency) : json_null());
 	json_object_set_new(root, "unanswered", integer(r->unanswered));
+	json_object_set_new(root, "unsent", integer(r->unsent));
+	json_object_set_new(root, "stalled_connections", integer(r->stalled));
 	json_object_set_new(root, "udp", o->transport == BENCH_UDP ? dgrams_of(r) : json_null());
 	json_object_set_new(root, "errors", errors_of(r));
 	json_object_set_new(root, "errors_total", integer(r->errors_total));
@@ -158,48 +163,81 @@ static json_t *result_of(const struct bench_result *r)
 	return root;
 }
 
-static FILE *open_out(const char *path)
+/*
+ * A file as a whole, in memory before it is written: a stream that failed half-way does not tell
+ * why any more.
+ */
+struct text {
+	FILE *out;
+	char *data;
+	size_t len;
+};
+
+static int text_open(struct text *t)
 {
-	return strcmp(path, "-") ? fopen(path, "we") : stdout;
+	*t = (struct text){0};
+	t->out = open_memstream(&t->data, &t->len);
+	return t->out ? 0 : -errno;
 }
 
-/* Whether all of it has arrived. */
-static int close_out(FILE *out)
+static int write_all(int fd, const char *data, size_t len)
 {
-	int ret = fflush(out) || ferror(out) ? -EIO : 0;
+	while (len) {
+		ssize_t n = write(fd, data, len);
 
-	if (out != stdout && fclose(out) && !ret)
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Ends t. 0 or -errno. */
+static int text_write(struct text *t, const char *path)
+{
+	bool to_stdout = !strcmp(path, "-");
+	int ret = ferror(t->out) ? -ENOMEM : 0, fd = -1;
+
+	if ((fclose(t->out) || (to_stdout && fflush(stdout))) && !ret)
 		ret = -errno;
+	if (!ret) {
+		fd = to_stdout ? STDOUT_FILENO
+			       : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		ret = fd < 0 ? -errno : write_all(fd, t->data, t->len);
+	}
+	if (!to_stdout && fd >= 0 && close(fd) && !ret)
+		ret = -errno;
+	free(t->data);
 	return ret;
 }
 
 int bench_result_json(const struct bench_result *r, const char *path)
 {
 	json_t *root = result_of(r);
-	FILE *out;
+	struct text text;
+	int ret;
 
 	/* a target's name may be any bytes, JSON has Unicode only */
 	if (!root)
 		return -EILSEQ;
-	out = open_out(path);
-	if (!out) {
-		json_decref(root);
-		return -errno;
+	ret = text_open(&text);
+	if (!ret) {
+		json_dumpf(root, text.out, JSON_COMPACT | JSON_REAL_PRECISION(12));
+		fputc('\n', text.out);
+		ret = text_write(&text, path);
 	}
-	json_dumpf(root, out, JSON_COMPACT | JSON_REAL_PRECISION(12));
-	fputc('\n', out);
 	json_decref(root);
-	return close_out(out);
+	return ret;
 }
 
-int bench_result_csv(const struct bench_result *r, const char *path)
+static void write_csv(const struct bench_result *r, FILE *out)
 {
 	const struct bench_opts *o = r->opts;
 	const struct bench_hist *h = &r->latency;
-	FILE *out = open_out(path);
 
-	if (!out)
-		return -errno;
 	fprintf(out, "started,transport,pattern,connections,size_min,size_max,depth,rate_per_s,"
 		     "window_s,messages,messages_per_s,bytes_per_s,p50_ns,p90_ns,p99_ns,p99_9_ns,"
 		     "p99_99_ns,max_ns,sent,lost,errors,server_cpu_ns,server_cpu_ns_per_message,"
@@ -221,15 +259,26 @@ int bench_result_csv(const struct bench_result *r, const char *path)
 		(unsigned long long)r->errors_total, (long long)r->server_cpu_ns,
 		r->msgs ? (double)r->server_cpu_ns / (double)r->msgs : 0, r->generator_busy,
 		r->n_reasons > 0, r->interrupted);
-	return close_out(out);
+}
+
+int bench_result_csv(const struct bench_result *r, const char *path)
+{
+	struct text text;
+	int ret = text_open(&text);
+
+	if (ret)
+		return ret;
+	write_csv(r, text.out);
+	return text_write(&text, path);
 }
 
 int bench_result_hist(const struct bench_result *r, const char *path)
 {
-	FILE *out = open_out(path);
+	struct text text;
+	int ret = text_open(&text);
 
-	if (!out)
-		return -errno;
-	bench_hist_write(&r->latency, out);
-	return close_out(out);
+	if (ret)
+		return ret;
+	bench_hist_write(&r->latency, text.out);
+	return text_write(&text, path);
 }

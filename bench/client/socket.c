@@ -87,8 +87,13 @@ static bool resolve_inet(struct bench_run *run)
 		address++, len -= 2;
 	else if (memchr(address, ':', len))
 		return wrong_address(run->opts->address);
-	if (!len || len >= sizeof(host) || !bench_parse_count(port, 65535, &number))
+	if (!len || len >= sizeof(host) || !*port)
 		return wrong_address(run->opts->address);
+	if (!bench_parse_count(port, 65535, &number)) {
+		fprintf(stderr, "sluice-bench: '%s': a port is 1 to 65535, not '%s'\n",
+			run->opts->address, port);
+		return false;
+	}
 	memcpy(host, address, len);
 	host[len] = '\0';
 	return lookup(run->opts, host, port, &run->target, &run->target_len);

@@ -137,22 +137,6 @@ static void begin_window(struct bench_worker *w)
 	w->cpu_from_ns = thread_cpu_ns();
 }
 
-/* Closed loop: connections that have waited all the time are no part of the figures. */
-static void count_silent(struct bench_worker *w)
-{
-	int64_t from_ns = atomic_load_explicit(&w->run->from_ns, memory_order_relaxed);
-
-	if (w->opts->rate_per_s > 0 || w->opts->pattern != BENCH_RR || w->conns[0].seq)
-		return;
-	for (uint32_t i = 0; i < w->n_conns; i++) {
-		const struct bench_conn *c = &w->conns[i];
-
-		if (c->state == BENCH_CONN_OPEN && c->active_ns < from_ns)
-			bench_worker_error(w, c, BENCH_ERR_TIMEOUT,
-					   "not a byte moved while measuring", 0);
-	}
-}
-
 static void end_window(struct bench_worker *w)
 {
 	w->cpu_ns = thread_cpu_ns() - w->cpu_from_ns;
@@ -177,7 +161,7 @@ static void follow(struct bench_worker *w)
 		begin_window(w);
 	if (from >= BENCH_WARMUP && from < BENCH_DRAIN && to >= BENCH_DRAIN) {
 		end_window(w);
-		count_silent(w);
+		bench_worker_window_ended(w);
 	}
 }
 
@@ -313,33 +297,6 @@ static bool is_over(struct bench_worker *w, int64_t now_ns, int64_t *checked_ns)
 	return !awaits_any(w);
 }
 
-/*
- * Open loop: what was due in the window and has no answer in the end has waited at least so long.
- * To leave it out would be to omit just what is slowest. Datagrams that were sent count as lost.
- */
-static void count_unanswered(struct bench_worker *w)
-{
-	int64_t now_ns = bench_now_ns(), due_ns;
-
-	if (!(w->opts->rate_per_s > 0) || w->phase < BENCH_DRAIN)
-		return;
-	if (w->opts->pattern != BENCH_RR && w->opts->pattern != BENCH_CHURN)
-		return;
-	for (uint32_t i = 0; i < w->n_conns; i++) {
-		struct bench_conn *c = &w->conns[i];
-		uint64_t number = c->seq ? c->tx_msgs : c->rx_msgs;
-
-		for (; c->state != BENCH_CONN_CLOSED && number < c->due_msgs; number++) {
-			due_ns = bench_worker_due_ns(w, c, number);
-			if (!bench_in_window(w->run, due_ns))
-				continue;
-			bench_hist_add(&w->latency, now_ns - due_ns);
-			bench_count_add(&w->unanswered_msgs, 1);
-			bench_worker_error(w, c, BENCH_ERR_TIMEOUT, "unanswered in the end", 0);
-		}
-	}
-}
-
 static void pin(const struct bench_worker *w)
 {
 	uint32_t nth = w->index;
@@ -380,7 +337,7 @@ void *bench_worker_main(void *arg)
 	if (w->failed)
 		fprintf(stderr, "sluice-bench: epoll_wait: %s\n", strerror(-w->failed));
 	follow(w);
-	count_unanswered(w);
+	bench_worker_ended(w);
 	bench_count_add(&w->ended, 1);
 	bench_worker_notify(w);
 	return NULL;
@@ -442,7 +399,7 @@ int bench_worker_init(struct bench_worker *w, struct bench_run *run, uint32_t in
 	w->proto = proto_of(opts);
 	w->n_conns = (opts->conns - index + opts->threads - 1) / opts->threads;
 	w->run_last = &w->run_first;
-	w->next_due_ns = BENCH_NEVER;
+	w->next_due_ns = w->slow_ns = BENCH_NEVER;
 	bench_hist_init(&w->latency);
 	bench_hist_init(&w->lag);
 	w->epfd = w->wake_fd = -1;

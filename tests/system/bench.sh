@@ -77,7 +77,8 @@ patterns() { # TRANSPORT
 		if [[ $pattern == duplex ]]; then
 			is '.latency_ns == null'
 		else
-			is '.latency_ns.count == .messages' '.latency_ns.p50 <= .latency_ns.p99' \
+			is '.latency_ns.count == .messages + .unanswered' \
+				'.latency_ns.p50 <= .latency_ns.p99' \
 				'.latency_ns.min <= .latency_ns.p50' \
 				'.latency_ns.p99_99 <= .latency_ns.max'
 		fi
@@ -166,8 +167,12 @@ mistakes() {
 		2|HOST:PORT|tcp
 		2|not HOST:PORT|tcp 127.0.0.1
 		2|not HOST:PORT|tcp ::1:7
-		2|not HOST:PORT|tcp 127.0.0.1:0
-		2|not HOST:PORT|tcp 127.0.0.1:70000
+		2|not HOST:PORT|tcp 127.0.0.1:
+		2|1 to 65535, not '0'|tcp 127.0.0.1:0
+		2|1 to 65535, not '99999'|udp [::1]:99999
+		2|1 to 65535, not 'http'|tcp localhost:http
+		2|'foo': there is help, help compare and help report|help foo
+		2|'more': there is|help compare more
 		2|16 to 65507|udp 127.0.0.1:7 -s 8
 		2|--depth|tcp 127.0.0.1:7 -d 0
 		2|at most 107|unix:/$(printf 'x%.0s' {1..200})
@@ -178,6 +183,9 @@ mistakes() {
 		1|may not run|tcp 127.0.0.1:7 --cpus 1023
 		1|ulimit -Hn|tcp 127.0.0.1:7 -c 1000000
 	END
+	for text in compare report; do
+		"$bench" help "$text" | grep -q "^usage: sluice-bench $text" || fail "help $text"
+	done
 	"$bench" help | awk 'length > 79 { exit 1 }' || fail "help: a line over 79 columns"
 }
 
@@ -250,9 +258,22 @@ interrupted() { # SIGNAL
 	# timeout passes it on
 	kill "-$1" "${pid_of[load]}"
 	ends load 10
-	is '.interrupted' '.messages > 0' '.window_s < 19' '.latency_ns.count == .messages' \
+	is '.interrupted' '.messages > 0' '.window_s < 19' \
+		'.latency_ns.count == .messages + .unanswered' \
 		'.server.cpu_ns > 0' '.errors_total == 0'
 	grep -q '(interrupted)' "$dir/load.out" || fail "no summary"
+}
+
+# Nothing was measured, so nothing is amiss.
+interrupted_early() {
+	need_command jq
+	serve echo tcp
+	bench_start load "${target[@]}" -c 8 -w 20
+	reaches one bytes_in 100000 10
+	kill -INT "${pid_of[load]}"
+	ends load 10
+	((status == 0)) || fail "status $status: $(<"$dir/load.err")"
+	is '.interrupted' '.messages == 0' '.unanswered == 0' '.errors_total == 0'
 }
 
 # The server stands still for a while: whatever was due meanwhile has waited from its time on.
@@ -274,6 +295,89 @@ stalled() { # TRANSPORT
 	# of the 1000 messages a second, one was due at the very start
 	is ".latency_ns.max >= ($stopped_ms - 10) * 1000000" '.latency_ns.p99 >= 100000000' \
 		'.latency_ns.count >= 2990 and .latency_ns.count <= 3001' '.unanswered == 0'
+}
+
+# The server stands still from some time until beyond the end. No schedule says what was due, but
+# what was under way has waited since. In `stopped_ms`: how long at the least, within the window.
+stops_for_good() { # COUNTER ARGUMENT...
+	local end
+	now_ms
+	end=$((now + 3000))
+	bench_start load "${target[@]}" -c 4 -t 3 -w 0 --timeout 20s "${@:2}"
+	reaches one "$1" 100 10
+	sluice_signal one STOP
+	now_ms
+	stopped_ms=$((end - now - 10))
+	ends load 30
+	sluice_signal one CONT
+}
+
+stopped() { # TRANSPORT PATTERN
+	local stopped_ms
+	need_command jq
+	serve echo "$1"
+	stops_for_good bytes_in --pattern "$2" -d "${3-1}"
+	((status == 0)) || fail "status $status: $(<"$dir/load.err")"
+	is '.messages > 0' ".latency_ns.max >= $stopped_ms * 1000000" \
+		".unanswered == 4 * ${3-1}" '.latency_ns.count == .messages + .unanswered'
+	grep -q 'unanswered in the end' "$dir/load.out" || fail "$(<"$dir/load.out")"
+}
+
+# Datagrams may be lost. Those answered after the end, which this one awaits, are not.
+stopped_datagrams() {
+	need_command jq
+	serve echo udp
+	bench_start load "${target[@]}" -c 4 -t 2 -w 0 --timeout 20s
+	reaches one dgrams_in 100 10
+	sluice_signal one STOP
+	sleep 2.1
+	sluice_signal one CONT
+	ends load 20
+	((status == 0)) || fail "status $status: $(<"$dir/load.err")"
+	# it stood still for 2.1 s, longer than all of the window
+	is '.messages > 0' '.unanswered == 4' '.latency_ns.max >= 2000000000' '.udp.lost == 0'
+}
+
+stalled_streams() { # COMMAND TRANSPORT PATTERN COUNTER
+	local stopped_ms
+	need_command jq
+	serve "$1" "$2"
+	stops_for_good "$4" --pattern "$3"
+	((status == 0)) || fail "status $status: $(<"$dir/load.err")"
+	is '.bytes_sent > 0' '.stalled_connections == 4' '.latency_ns == null'
+	grep -q '^stalled  *4 connections' "$dir/load.out" || fail "$(<"$dir/load.out")"
+}
+
+# More than anybody could send: that is said, and is no clean run.
+too_fast() {
+	need_command jq
+	serve echo "$1"
+	bench "${target[@]}" "${short[@]}" -w 200ms --rate 1000M
+	((status == 1)) || fail "status $status"
+	grep -q 'rate could not be met' "$dir/bench.err" || fail "$(<"$dir/bench.err")"
+	grep -q 'could not be met: .* behind by' "$dir/bench.out" || fail "$(<"$dir/bench.out")"
+	is '.unsent > 0' '.errors.timeout >= .unsent' '.generator.limited'
+	if jq -e '.latency_ns.count == 0' "$dir/run" >/dev/null; then
+		grep -q 'no message that was due in the window was answered' "$dir/bench.out" ||
+			fail "$(<"$dir/bench.out")"
+	fi
+}
+
+# The reason why a report could not be written is the file's.
+full_device() {
+	local form
+	serve echo tcp
+	for form in json csv hist; do
+		timeout 10 "$bench" "${target[@]}" -t 100ms -w 0 "--$form" /dev/full \
+			>"$dir/bench.out" 2>"$dir/bench.err" </dev/null
+		status=$?
+		((status == 1)) || fail "--$form: status $status"
+		grep -qi 'cannot write /dev/full: no space left' "$dir/bench.err" ||
+			fail "--$form: $(<"$dir/bench.err")"
+	done
+	timeout 10 "$bench" "${target[@]}" -t 100ms -w 0 --json - >/dev/full 2>"$dir/bench.err" &&
+		fail "--json -: status 0"
+	grep -qi 'cannot write -: no space left' "$dir/bench.err" || fail "$(<"$dir/bench.err")"
 }
 
 # What has no answer when the time is over counts as well, with what it has waited.
@@ -362,9 +466,21 @@ once "the server is killed" killed rr
 once "the server is killed, a connection per message" killed churn
 once "SIGINT" interrupted INT
 once "SIGTERM" interrupted TERM
+once "SIGINT while warming up" interrupted_early
 alone "a stall counts from the intended time over tcp" stalled tcp bytes_in
 alone "a stall counts from the intended time over udp" stalled udp dgrams_in
 alone "a stall counts from the intended time over unix" stalled unix bytes_in
+alone "the server stops for good over tcp" stopped tcp rr
+alone "the server stops for good over tcp, 16 under way" stopped tcp rr 16
+alone "the server stops for good over unix" stopped unix rr
+alone "the server stops for good, a connection per message" stopped tcp churn
+alone "the server stops past the end over udp" stopped_datagrams
+alone "the server stops for good, duplex" stalled_streams echo tcp duplex bytes_in
+alone "the server stops for good, duplex over udp" stalled_streams echo udp duplex dgrams_in
+alone "the server stops for good, one way" stalled_streams discard tcp stream bytes_in
+once "a rate that nobody could meet over tcp" too_fast tcp
+once "a rate that nobody could meet over udp" too_fast udp
+once "a full device" full_device
 once "never answered" never_answered
 once "lost datagrams" lost
 once "idle connections" idle
