@@ -75,7 +75,9 @@ struct buf *uring_group_take(struct uring_io *u, unsigned group, uint32_t cqe_fl
 	assert(g->published > 0);
 	g->published--;
 	g->taken_ns = u->io.now_ns;
-	if (!g->warm && (u->features & URING_DEFER_TASKRUN)) {
+	/* As many as there are from the start may stay: looking after them would cost a quiet
+	 * server a timer for each wait. */
+	if (!g->warm && g->window > g->window_min && (u->features & URING_DEFER_TASKRUN)) {
 		g->warm = true;
 		u->io.warm++;
 	}
