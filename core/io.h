@@ -41,6 +41,7 @@
 
 #include "addr.h"
 #include "buf.h"
+#include "pipe.h"
 #include "stats.h"
 
 enum io_op { IO_ACCEPT, IO_CONNECT, IO_RECV, IO_SEND, IO_MOVE, IO_CLOSE };
@@ -146,6 +147,7 @@ struct io {
 	const struct io_ops *ops;
 	struct stats *stats;
 	struct buf_pool pool;
+	struct pipe_pool pipes;
 	uint32_t starved; /* sockets that wait for a buffer */
 	uint32_t warm;    /* kinds of memory to give back once they rest: turns have to go on */
 	int64_t now_ns;   /* util_now_ns() of when the running turn's wait ended (or of open);

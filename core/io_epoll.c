@@ -182,7 +182,7 @@ static void report(struct io_sock *sock, enum io_op op, int32_t res, struct buf 
 static void close_now(struct epoll_io *e, struct io_sock *sock)
 {
 	buf_queue_clear(&e->io.pool, &sock->out);
-	pipe_put(&e->pipes, sock->pipe);
+	pipe_put(&e->io.pipes, sock->pipe);
 	if (sock->fd >= 0) {
 		/* A listener may be shared with another worker, and then outlives this close. */
 		if (sock->kind == IO_LISTENER)
@@ -419,12 +419,12 @@ static void epoll_free(struct io *io)
 		LIST_FOREACH(sock, &e->all, all) {
 			if (sock->fd >= 0)
 				close(sock->fd);
-			pipe_put(&e->pipes, sock->pipe);
+			pipe_put(&e->io.pipes, sock->pipe);
 		}
 		munmap(e->socks, e->socks_bytes);
 	}
 	epoll_dgram_free(e);
-	pipe_pool_free(&e->pipes);
+	pipe_pool_free(&e->io.pipes);
 	if (e->epoll_fd >= 0)
 		close(e->epoll_fd);
 	if (e->wake_fd >= 0)
@@ -442,7 +442,7 @@ static int epoll_open(struct io **ret_io, const struct io_conf *conf)
 	if (!e)
 		return -ENOMEM;
 	e->io = (struct io){.ops = &io_epoll_ops, .stats = conf->stats, .now_ns = util_now_ns()};
-	pipe_pool_init(&e->pipes, conf->pipes_max);
+	pipe_pool_init(&e->io.pipes, conf->pipes_max);
 	TAILQ_INIT(&e->lowats);
 	LIST_INIT(&e->all);
 	TAILQ_INIT(&e->run);

@@ -72,7 +72,7 @@ int epoll_drain_pipe(struct epoll_io *e, struct io_sock *to)
 		to->flags &= ~(uint32_t)S_OUT;
 		return 0;
 	}
-	pipe_put(&e->pipes, to->pipe);
+	pipe_put(&e->io.pipes, to->pipe);
 	to->pipe = NULL;
 	return 0;
 }
@@ -89,14 +89,14 @@ static void move_refused(struct epoll_io *e, struct io_sock *from)
 /* Returns what from had, as pipe_fill does; -ENOBUFS when it cannot be moved. */
 static int32_t take(struct epoll_io *e, struct io_sock *from, struct io_sock *to, uint32_t max)
 {
-	struct pipe *pipe = pipe_get(&e->pipes);
+	struct pipe *pipe = pipe_get(&e->io.pipes);
 	int32_t n;
 
 	if (!pipe)
 		return -ENOBUFS;
 	n = pipe_fill(pipe, from->fd, max);
 	if (n <= 0) {
-		pipe_put(&e->pipes, pipe);
+		pipe_put(&e->io.pipes, pipe);
 		return n == -EINVAL ? -ENOBUFS : n;
 	}
 	to->pipe = pipe;

@@ -94,7 +94,6 @@ struct epoll_io {
 	uint32_t turn;
 	struct io_sock *done, **done_tail;
 	struct io_sock *dirty;
-	struct pipe_pool pipes;
 	struct lowat_list lowats;
 	struct dgram_rx *rx; /* made with the first datagram socket */
 };

@@ -28,7 +28,7 @@ static ssize_t sock_write(struct io_sock *sock)
 static void send_failed(struct epoll_io *e, struct io_sock *sock, int err)
 {
 	buf_queue_clear(&e->io.pool, &sock->out);
-	pipe_put(&e->pipes, sock->pipe);
+	pipe_put(&e->io.pipes, sock->pipe);
 	sock->pipe = NULL;
 	epoll_unlink_moves(e, sock);
 	sock->flags |= S_SEND_FAILED;

@@ -46,6 +46,7 @@ void pipe_pool_free(struct pipe_pool *pool)
 
 	while ((pipe = pop(&pool->free)))
 		pipe_shut(pool, pipe);
+	pool->free_n = pool->free_low = 0;
 }
 
 static struct pipe *pipe_open(struct pipe_pool *pool)
@@ -62,21 +63,37 @@ static struct pipe *pipe_open(struct pipe_pool *pool)
 	return pipe;
 }
 
+void pipe_pool_trim(struct pipe_pool *pool)
+{
+	while (pool->free_low) {
+		pool->free_low--;
+		pool->free_n--;
+		pipe_shut(pool, pop(&pool->free));
+	}
+	pool->free_low = pool->free_n;
+}
+
 struct pipe *pipe_get(struct pipe_pool *pool)
 {
 	struct pipe *pipe = pop(&pool->free);
 
-	return pipe ? pipe : pipe_open(pool);
+	if (!pipe)
+		return pipe_open(pool);
+	pool->free_n--;
+	pool->free_low = MIN(pool->free_low, pool->free_n);
+	return pipe;
 }
 
 void pipe_put(struct pipe_pool *pool, struct pipe *pipe)
 {
 	if (!pipe)
 		return;
-	if (pipe->bytes)
+	if (pipe->bytes) {
 		pipe_shut(pool, pipe);
-	else
-		push(&pool->free, pipe);
+		return;
+	}
+	push(&pool->free, pipe);
+	pool->free_n++;
 }
 
 static ssize_t splice_some(int from, int to, uint32_t max)

@@ -24,14 +24,18 @@ struct pipe {
 
 struct pipe_pool {
 	struct pipe pipes[PIPES_MAX];
-	struct pipe *free; /* open and empty, the last used first */
-	struct pipe *shut; /* not open */
+	struct pipe *free;         /* open and empty, the last used first */
+	struct pipe *shut;         /* not open */
+	uint32_t free_n, free_low; /* on the first list, and the fewest since the last trim */
 };
 
 /* A pool of at most max pipes; with none left bytes are copied. */
 void pipe_pool_init(struct pipe_pool *pool, uint32_t max);
 /* Closes the pipes that are not lent. */
 void pipe_pool_free(struct pipe_pool *pool);
+
+/* Closes those that nobody needed since the last call. */
+void pipe_pool_trim(struct pipe_pool *pool);
 
 /* An empty pipe, or NULL: all are lent, or the kernel refuses another one (descriptors, or
  * fs.pipe-user-pages-soft; pipe(7)). */

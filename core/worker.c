@@ -250,6 +250,7 @@ static void tick(struct worker *worker)
 	udp_mgr_tick(&worker->udp);
 	count_udp_drops(worker);
 	buf_pool_trim(&worker->io->pool, TRIM_BUFFERS);
+	pipe_pool_trim(&worker->io->pipes);
 	pause_settle(worker, &worker->pause_max);
 	pause_settle(worker, &worker->pause_descriptors);
 	/* What the datagram sockets held when the signal came has been served by now. */
@@ -261,7 +262,8 @@ static void tick(struct worker *worker)
 static bool needs_watch(const struct worker *worker)
 {
 	return worker->draining || worker->io->starved || worker->io->warm || is_paused(worker) ||
-	       has_said(worker) || buf_pool_wants_trim(&worker->io->pool);
+	       has_said(worker) || buf_pool_wants_trim(&worker->io->pool) ||
+	       worker->io->pipes.free_n;
 }
 
 static void tick_fired(struct timer *timer)

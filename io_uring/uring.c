@@ -357,9 +357,9 @@ static void uring_free(struct io *io)
 	for (uint32_t i = 0; u->socks && i < u->socks_n; i++)
 		if (u->socks[i].owner && u->socks[i].fd >= 0) {
 			close(u->socks[i].fd);
-			pipe_put(&u->pipes, u->socks[i].pipe);
+			pipe_put(&u->io.pipes, u->socks[i].pipe);
 		}
-	pipe_pool_free(&u->pipes);
+	pipe_pool_free(&u->io.pipes);
 	if (u->socks)
 		munmap(u->socks, u->socks_bytes);
 	if (u->wake_fd >= 0)
@@ -390,7 +390,7 @@ static int uring_open(struct io **ret_io, const struct io_conf *conf)
 	TAILQ_INIT(&u->stopped);
 	TAILQ_INIT(&u->movers);
 	TAILQ_INIT(&u->lowats);
-	pipe_pool_init(&u->pipes, conf->pipes_max);
+	pipe_pool_init(&u->io.pipes, conf->pipes_max);
 	layouts_init(u);
 	u->socks_max = MIN(conf->socks_max, (uint32_t)URING_SOCKS_MAX);
 	u->socks_bytes = MAX(u->socks_max, 1u) * sizeof(*u->socks);

@@ -134,7 +134,7 @@ static bool drain(struct uring_io *u, struct io_sock *to)
 		wait_for_room(u, to);
 		return true;
 	}
-	pipe_put(&u->pipes, to->pipe);
+	pipe_put(&u->io.pipes, to->pipe);
 	to->pipe = NULL;
 	return true;
 }
@@ -173,14 +173,14 @@ static void move_refused(struct uring_io *u, struct io_sock *from)
 /* Returns what from had, as pipe_fill does; -ENOBUFS when it cannot be moved. */
 static int32_t take(struct uring_io *u, struct io_sock *from, struct io_sock *to, uint32_t max)
 {
-	struct pipe *pipe = pipe_get(&u->pipes);
+	struct pipe *pipe = pipe_get(&u->io.pipes);
 	int32_t n;
 
 	if (!pipe)
 		return -ENOBUFS;
 	n = pipe_fill(pipe, from->fd, max);
 	if (n <= 0) {
-		pipe_put(&u->pipes, pipe);
+		pipe_put(&u->io.pipes, pipe);
 		return n == -EINVAL ? -ENOBUFS : n;
 	}
 	to->pipe = pipe;

@@ -167,7 +167,6 @@ struct uring_io {
 	uint32_t move_turn;
 	uint16_t files[URING_FILES]; /* free places in the table of files */
 	uint32_t files_n;
-	struct pipe_pool pipes;
 	struct lowat_list lowats;
 	uint8_t *scratch; /* message headers, until submitted */
 	size_t scratch_used;

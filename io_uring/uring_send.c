@@ -93,7 +93,7 @@ void uring_send_failed(struct uring_io *u, struct io_sock *sock, int err)
 {
 	buf_queue_clear(&u->io.pool, &sock->flight);
 	buf_queue_clear(&u->io.pool, &sock->out);
-	pipe_put(&u->pipes, sock->pipe);
+	pipe_put(&u->io.pipes, sock->pipe);
 	sock->pipe = NULL;
 	uring_unlink_moves(u, sock);
 	sock->flags |= S_SEND_FAILED;

@@ -162,7 +162,7 @@ static void close_now(struct uring_io *u, struct io_sock *sock)
 
 	buf_queue_clear(&u->io.pool, &sock->out);
 	buf_queue_clear(&u->io.pool, &sock->flight);
-	pipe_put(&u->pipes, sock->pipe);
+	pipe_put(&u->io.pipes, sock->pipe);
 	uring_group_unwait(u, sock);
 	uring_stop_watch_end(u, sock);
 	if (sock->fd >= 0) {

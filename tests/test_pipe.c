@@ -142,6 +142,26 @@ Test(pipe, free_closes_what_is_not_lent)
 	cr_assert(!is_open(fd));
 }
 
+Test(pipe, trim_closes_what_stayed_unused)
+{
+	struct pipe *a = get(), *b = get();
+	int fds[] = {a->read_fd, b->read_fd};
+
+	pipe_put(&pool, a);
+	pipe_put(&pool, b);
+	pipe_pool_trim(&pool);
+	cr_expect(is_open(fds[0]) && is_open(fds[1]));
+	pipe_put(&pool, get());
+	/* One was used since, the other one was not. */
+	pipe_pool_trim(&pool);
+	cr_expect_eq(pool.free_n, 1);
+	cr_expect_neq(is_open(fds[0]), is_open(fds[1]));
+	pipe_pool_trim(&pool);
+	cr_expect(!is_open(fds[0]) && !is_open(fds[1]));
+	pipe_put(&pool, get());
+	cr_expect_eq(pool.free_n, 1);
+}
+
 Test(pipe, without_descriptors_there_is_none)
 {
 	struct rlimit limit, none;
