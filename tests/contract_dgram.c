@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Datagrams: boundaries, addresses, bursts, errors, and sends that never wait (line 9). */
+/* Datagrams: boundaries, addresses, bursts, errors, and sends that never wait (line 10). */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Datagrams: connected sockets, errors, sends that never wait, and receives that do (line 9). */
+/* Datagrams: connected sockets, errors, sends that never wait, and receives that do (line 10). */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Datagrams that a backend may hand to the kernel in one send: still one each, whole and in order
- * (line 9). */
+ * (line 10). */
 #include <string.h>
 #include <unistd.h>
 

@@ -45,8 +45,9 @@ static always_inline __u32 bucket_of(const struct filter_limit *limit, __u64 has
 	return (__u32)limit->region << FILTER_BUCKET_BITS | hash >> (64 - FILTER_BUCKET_BITS);
 }
 
-/* Multiply-shift hashing of 32-bit words with secret 64-bit factors: strongly universal in the
- * upper 32 bits (Dietzfelbinger 1996), so that senders cannot choose their bucket. */
+/* Multiply-shift hashing of 32-bit words with secret 64-bit factors: its upper 32 bits are strongly
+ * universal (Dietzfelbinger 1996). bucket_of() mixes all of it once more, which keeps apart what is
+ * apart here; senders who do not know the factors cannot choose their bucket. */
 static always_inline struct source source_of4(__u32 addr, const struct filter_limit *limit,
 					      const volatile __u64 *keys)
 {
