@@ -41,7 +41,7 @@ parallel   = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 submake    = $(MAKE) --no-print-directory $(parallel)
 
 # main.c stays out of what the tests link against.
-xdp_bpf   := xdp/attach.c xdp/load.c xdp/load_fill.c xdp/open.c xdp/probe.c xdp/read.c xdp/replace.c
+xdp_bpf   := $(patsubst %,xdp/%.c,attach host load load_fill open probe read replace session watch)
 xdp_src   := $(filter-out %.bpf.c $(if $(xdp_lacks),$(xdp_bpf),xdp/absent.c),$(wildcard xdp/*.c))
 lib_src   := $(filter-out core/main.c,$(wildcard core/*.c io_uring/*.c)) $(xdp_src)
 floor_src := $(wildcard bench/floor_*.c)
@@ -161,6 +161,7 @@ $(B)/%.skel.h: $(B)/%.bpf.o
 
 ifeq ($(xdp_lacks),)
 $(call obj,xdp/load.c) build/fuzz/obj/xdp/load.o: $(B)/xdp/filter.skel.h
+$(call obj,xdp/watch.c) build/fuzz/obj/xdp/watch.o: $(B)/xdp/watch.skel.h
 $(call obj,$(flood_src)): $(B)/bench/flood.skel.h
 endif
 

@@ -1,57 +1,68 @@
 /* SPDX-License-Identifier: MIT */
 /* Owns the filters of a server, one an interface. The kernel removes them with the process, however
  * it ends. */
-#include "filter.h"
+#include "filter_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "util.h"
-#include "xdp/xdp.h"
 
 enum { PATH_ERROR_MAX = 4096 + RULE_ERROR_MAX };
 
-struct filter {
-	const struct opt *opt;
-	const struct log *log;
-	struct serve_filter hooks;
-	struct rule_set rules;
-	struct xdp *xdp[OPT_XDP_MAX];
-	int n;
-};
+/* Attaches to an interface, with the fast path where that is taken there. */
+static int attach(struct filter *f, struct xdp_conf *conf, struct filter_at *at)
+{
+	char error[XDP_ERROR_MAX];
+	int err;
 
-static int start(void *ctx, const union addr_inet *served, uint32_t n)
+	conf->fast = f->fast;
+	conf->sessions = f->sessions;
+	err = xdp_attach(conf, &at->xdp, error);
+	if (!err) {
+		xdp_info(at->xdp, &at->info);
+		at->fast = filter_fast_takes(f, &at->info);
+	}
+	if (!err && conf->fast && !at->fast) {
+		xdp_close(at->xdp);
+		conf->fast = FAST_OFF;
+		err = xdp_attach(conf, &at->xdp, error);
+	}
+	if (err) {
+		log_write(f->log, LOG_ERROR, "--xdp %s", error);
+		return EXIT_FAILURE;
+	}
+	f->n++;
+	xdp_info(at->xdp, &at->info);
+	if (at->info.native_err)
+		log_write(f->log, LOG_WARN,
+			  "--xdp %s: generic mode, behind the driver, which refused the "
+			  "filter: %s",
+			  at->info.ifname, strerror(-at->info.native_err));
+	return EXIT_SUCCESS;
+}
+
+static int start(void *ctx, const struct serve_udp *udp)
 {
 	static const enum xdp_mode modes[] = {[OPT_XDP_AUTO] = XDP_AUTO,
 					      [OPT_XDP_NATIVE] = XDP_NATIVE,
 					      [OPT_XDP_GENERIC] = XDP_GENERIC};
 	struct filter *f = ctx;
-	char error[XDP_ERROR_MAX];
+	int status = filter_fast_plan(f, udp);
 
-	for (int i = 0; i < f->opt->n_xdp; i++) {
-		const struct xdp_conf conf = {
+	for (int i = 0; i < f->opt->n_xdp && !status; i++) {
+		struct xdp_conf conf = {
 			.ifname = f->opt->xdp[i],
 			.mode = modes[f->opt->xdp_mode],
 			.rules = &f->rules,
-			.served = served,
-			.n_served = n,
+			.served = udp->listen,
+			.n_served = udp->n_listen,
 		};
-		struct xdp_info info;
 
-		if (xdp_attach(&conf, &f->xdp[i], error)) {
-			log_write(f->log, LOG_ERROR, "--xdp %s", error);
-			return EXIT_FAILURE;
-		}
-		f->n++;
-		xdp_info(f->xdp[i], &info);
-		if (info.native_err)
-			log_write(f->log, LOG_WARN,
-				  "--xdp %s: generic mode, behind the driver, which refused the "
-				  "filter: %s",
-				  info.ifname, strerror(-info.native_err));
+		status = attach(f, &conf, &f->at[i]);
 	}
-	return EXIT_SUCCESS;
+	return status ? status : filter_fast_start(f, udp);
 }
 
 static void announce(void *ctx)
@@ -59,11 +70,10 @@ static void announce(void *ctx)
 	struct filter *f = ctx;
 
 	for (int i = 0; i < f->n; i++) {
-		struct xdp_info info;
+		const struct xdp_info *info = &f->at[i].info;
 
-		xdp_info(f->xdp[i], &info);
-		printf("filtering %s mode=%s rules=%u\n", info.ifname, xdp_mode_name(info.mode),
-		       info.n_rules);
+		printf("filtering %s mode=%s rules=%u\n", info->ifname, xdp_mode_name(info->mode),
+		       info->n_rules);
 	}
 }
 
@@ -93,7 +103,7 @@ static void print(void *ctx, bool summary)
 		struct xdp_stats stats;
 		unsigned long long passed, dropped;
 
-		if (xdp_read(f->xdp[i], &stats, error)) {
+		if (xdp_read(f->at[i].xdp, &stats, error)) {
 			log_write(f->log, LOG_WARN, "--xdp %s: %s", ifname, error);
 			continue;
 		}
@@ -108,6 +118,7 @@ static void print(void *ctx, bool summary)
 			printf("xdp_%s_passed %llu\nxdp_%s_dropped %llu\n", ifname, passed, ifname,
 			       dropped);
 		}
+		filter_fast_print(&f->at[i].info, &stats, summary);
 		xdp_stats_free(&stats);
 	}
 }
@@ -141,7 +152,15 @@ int filter_new(const struct opt *opt, const struct log *log, struct filter **ret
 	f->opt = opt;
 	f->log = log;
 	f->hooks = (struct serve_filter){
-		.ctx = f, .start = start, .announce = announce, .print = print};
+		.ctx = f,
+		.start = start,
+		.fast = filter_fast_sessions,
+		.fast_path = filter_fast_path,
+		.announce = announce,
+		.print = print,
+		.tick = filter_fast_tick,
+		.drain = filter_fast_drain,
+	};
 	status = read_rules(f);
 	if (status)
 		filter_free(f);
@@ -155,7 +174,8 @@ void filter_free(struct filter *filter)
 	if (!filter)
 		return;
 	for (int i = 0; i < filter->n; i++)
-		xdp_close(filter->xdp[i]);
+		xdp_close(filter->at[i].xdp);
+	xdp_sessions_free(filter->sessions);
 	rule_set_free(&filter->rules);
 	free(filter);
 }

@@ -37,6 +37,10 @@
 	"                         native where the driver can, else generic)\n"             \
 	"      --xdp-rules FILE   by these rules (default: every datagram passes); see:\n"  \
 	"                         sluice help xdp\n"                                        \
+	"      --fast-path WHEN   answer (echo) or forward (relay sessions) there, too,\n"   \
+	"                         what passes: on, off or auto (default: auto, on in\n"      \
+	"                         native mode where it can be; on fails where it\n"          \
+	"                         cannot)\n"                                                 \
 	"  -h, --help             print this text\n"
 
 #define UNITS                                                                               \
@@ -104,7 +108,10 @@ static const char help_relay[] =
 	"      --connect-timeout T\n"
 	"                         give up a connect to a target after T (default: 5s)\n"
 	"      --max-sessions N   UDP sessions at once (default: what the limit on\n"
-	"                         descriptors allows)\n" OPTIONS
+	"                         descriptors allows)\n"
+	"      --fast-sessions N  of these, how many --fast-path forwards, 1 to 65536;\n"
+	"                         the others go through the sockets (default: all, at\n"
+	"                         most 65536)\n" OPTIONS
 	"  The idle timeout is also that of UDP sessions, where its default is 60s.\n"
 	"\n" UNITS "\n" ADDRESSES "\n" SIGNALS;
 

@@ -113,6 +113,10 @@ struct io_ops {
 	 * though sends and recv_start may follow at once there. NULL as above. */
 	struct io_sock *(*dial)(struct io *io, const struct addr *addr, struct io_handler *owner);
 
+	/* The address of a datagram socket: what it is bound to, or, of a dialled one whose
+	 * IO_CONNECT has come with 0, what it sends from. 0 or -errno. */
+	int (*local)(const struct io_sock *sock, union addr_inet *ret_local);
+
 	/* Accepts until accept_stop (many), or exactly one connection. A backlog's worth of
 	 * IO_ACCEPT may still come after accept_stop. */
 	void (*accept_start)(struct io *io, struct io_sock *sock, bool many);

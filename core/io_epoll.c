@@ -170,6 +170,11 @@ static struct io_sock *epoll_dial(struct io *io, const struct addr *addr, struct
 	return sock;
 }
 
+static int epoll_local(const struct io_sock *sock, union addr_inet *ret_local)
+{
+	return net_local_inet(sock->fd, ret_local);
+}
+
 /* ---- events to the owner ---- */
 
 static void report(struct io_sock *sock, enum io_op op, int32_t res, struct buf *buf)
@@ -479,6 +484,7 @@ const struct io_ops io_epoll_ops = {
 	.free = epoll_free,
 	.attach = epoll_attach,
 	.dial = epoll_dial,
+	.local = epoll_local,
 	.accept_start = epoll_accept_start,
 	.accept_stop = epoll_accept_stop,
 	.recv_start = epoll_recv_start,

@@ -158,6 +158,19 @@ int net_local_addr(int fd, enum addr_kind kind, struct addr *ret_addr)
 	return 0;
 }
 
+int net_local_inet(int fd, union addr_inet *ret_local)
+{
+	union addr_inet local = {.sa.sa_family = AF_UNSPEC};
+	socklen_t len = sizeof(local);
+
+	if (getsockname(fd, &local.sa, &len))
+		return -errno;
+	if (local.sa.sa_family != AF_INET && local.sa.sa_family != AF_INET6)
+		return -EAFNOSUPPORT;
+	*ret_local = local;
+	return 0;
+}
+
 int net_error(int fd)
 {
 	int err = 0;

@@ -33,6 +33,9 @@ int net_socket(const struct addr *addr);
 /* Reads the address fd is bound to, of the given kind. 0 or -errno. */
 int net_local_addr(int fd, enum addr_kind kind, struct addr *ret_addr);
 
+/* The same for an IPv4 or IPv6 socket. 0 or -errno. */
+int net_local_inet(int fd, union addr_inet *ret_local);
+
 /* Pending error of a socket, 0 or -errno. */
 int net_error(int fd);
 

@@ -16,6 +16,7 @@
 
 enum opt_command { OPT_ECHO, OPT_DISCARD, OPT_RELAY, OPT_PROBE, OPT_XDP, OPT_HELP, OPT_VERSION };
 enum opt_backend { OPT_BACKEND_AUTO, OPT_BACKEND_URING, OPT_BACKEND_EPOLL };
+enum opt_fast_path { OPT_FAST_AUTO, OPT_FAST_ON, OPT_FAST_OFF };
 enum opt_xdp_mode { OPT_XDP_AUTO, OPT_XDP_NATIVE, OPT_XDP_GENERIC };
 
 enum {
@@ -56,6 +57,8 @@ struct opt {
 	int n_xdp;
 	enum opt_xdp_mode xdp_mode;
 	const char *xdp_rules; /* path; NULL: no rules but the default */
+	enum opt_fast_path fast_path;
+	int fast_sessions; /* 0: as many as there may be sessions */
 };
 
 /*

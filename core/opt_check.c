@@ -168,6 +168,11 @@ static int check_xdp(const struct opt *opt, char *error)
 	char quote[OPT_QUOTE_MAX];
 	int i = 0;
 
+	if (opt->command == OPT_DISCARD && opt->fast_path == OPT_FAST_ON)
+		return opt_fail(error, "--fast-path on: discard has none; to drop datagrams in "
+				       "the driver, use rules: sluice help xdp");
+	if (opt->command != OPT_RELAY && opt->fast_sessions)
+		return opt_fail(error, "--fast-sessions: only a relay has sessions; leave it out");
 	while (i < opt->n_listen && opt->listen[i].kind != ADDR_UDP)
 		i++;
 	if (!opt->n_xdp || i < opt->n_listen)

@@ -16,6 +16,7 @@
 
 #include "net.h"
 #include "pipe.h"
+#include "serve_cpu.h"
 #include "util.h"
 #include "worker.h"
 
@@ -260,16 +261,28 @@ static int open_listeners(struct serving *s)
 
 static int start_filter(struct serving *s)
 {
-	const struct server *server = &s->server;
-	union addr_inet served[WORKER_LISTENERS_MAX];
-	uint32_t n = 0;
+	struct server *server = &s->server;
+	struct udp_conf *conf = &server->udp_conf;
+	union addr_inet listen[WORKER_LISTENERS_MAX], targets[CONN_TARGETS_MAX];
+	struct serve_udp udp = {
+		.listen = listen,
+		.targets = targets,
+		.n_targets = conf->n_targets,
+		.sessions_max = conf->sessions_max,
+	};
+	int status;
 
 	if (!s->filter)
 		return 0;
 	for (uint32_t i = 0; i < server->n_listen; i++)
 		if (server->listen[i].kind == ADDR_UDP)
-			served[n++] = server->listen[i].inet;
-	return s->filter->start(s->filter->ctx, served, n);
+			listen[udp.n_listen++] = server->listen[i].inet;
+	for (uint32_t i = 0; i < conf->n_targets; i++)
+		targets[i] = conf->targets[i].inet;
+	status = s->filter->start(s->filter->ctx, &udp);
+	if (!status)
+		conf->fast = s->filter->fast(s->filter->ctx);
+	return status;
 }
 
 static void close_listeners(struct serving *s)
@@ -281,30 +294,6 @@ static void close_listeners(struct serving *s)
 }
 
 /* ---- workers ---- */
-
-static int cpu_nth(const cpu_set_t *set, uint32_t n)
-{
-	int total = CPU_COUNT(set);
-
-	n %= (uint32_t)MAX(total, 1);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, set) && n-- == 0)
-			return cpu;
-	return -1;
-}
-
-static uint32_t workers_wanted(const struct opt *opt)
-{
-	cpu_set_t set;
-
-	if (opt->workers)
-		return (uint32_t)opt->workers;
-	if (opt->n_cpus)
-		return (uint32_t)opt->n_cpus;
-	if (sched_getaffinity(0, sizeof(set), &set))
-		return 1;
-	return (uint32_t)MIN(MAX(CPU_COUNT(&set), 1), OPT_WORKERS_MAX);
-}
 
 static int start_workers(struct serving *s)
 {
@@ -324,7 +313,7 @@ static int start_workers(struct serving *s)
 		worker->limit = &server->limit;
 		worker->session_limit = &server->session_limit;
 		worker->index = i;
-		worker->cpu = s->opt->n_cpus ? cpu_nth(&s->opt->cpus, i) : -1;
+		worker->cpu = s->opt->n_cpus ? serve_cpu_nth(&s->opt->cpus, i) : -1;
 		worker->fds = s->fds[i];
 		worker->started = &started;
 		err = worker_start(worker);
@@ -367,10 +356,15 @@ static void print_listeners(const struct serving *s)
 {
 	char text[ADDR_TEXT_MAX];
 
-	for (uint32_t i = 0; i < s->server.n_listen; i++)
-		printf("listening %s backend=%s workers=%u\n",
-		       addr_format(&s->server.listen[i], text), s->server.ops->name,
-		       s->server.workers);
+	for (uint32_t i = 0; i < s->server.n_listen; i++) {
+		const struct addr *addr = &s->server.listen[i];
+
+		printf("listening %s backend=%s workers=%u", addr_format(addr, text),
+		       s->server.ops->name, s->server.workers);
+		if (s->filter && addr->kind == ADDR_UDP)
+			printf(" fast-path=%s", s->filter->fast_path(s->filter->ctx, &addr->inet));
+		printf("\n");
+	}
 	if (s->filter)
 		s->filter->announce(s->filter->ctx);
 	printf("ready\n");
@@ -397,6 +391,18 @@ static bool all_ended(const struct serving *s)
 	return true;
 }
 
+/* The next signal, or 0 when it is time for a tick. */
+static int wait_signal(const struct serving *s, const sigset_t *signals)
+{
+	const struct timespec tick = {.tv_nsec = SERVE_TICK_NS};
+	int signo;
+
+	if (!s->filter || !s->filter->tick(s->filter->ctx))
+		return sigwaitinfo(signals, NULL);
+	signo = sigtimedwait(signals, NULL, &tick);
+	return signo < 0 ? 0 : signo;
+}
+
 /* Until all workers have ended. Returns the exit status. */
 static int run(struct serving *s, const sigset_t *signals)
 {
@@ -404,7 +410,7 @@ static int run(struct serving *s, const sigset_t *signals)
 	int status = EXIT_SUCCESS;
 
 	while (!all_ended(s)) {
-		int signo = sigwaitinfo(signals, NULL);
+		int signo = wait_signal(s, signals);
 
 		if (signo == SIGUSR1) {
 			for (uint32_t i = 0; i < s->server.workers; i++)
@@ -423,6 +429,8 @@ static int run(struct serving *s, const sigset_t *signals)
 			_exit(EXIT_FAILURE);
 		}
 		stopping = true;
+		if (s->filter)
+			s->filter->drain(s->filter->ctx);
 		for (uint32_t i = 0; i < s->server.workers; i++)
 			worker_stop(&s->workers[i]);
 	}
@@ -444,7 +452,7 @@ static void configure(struct serving *s, const struct opt *opt, const struct io_
 
 	server->ops = ops;
 	server->log = s->log;
-	server->workers = workers_wanted(opt);
+	server->workers = serve_workers_wanted(opt);
 	server->backlog = (uint32_t)opt->backlog;
 	server->drain_timeout_ns = opt->drain_timeout_ns;
 	server->main_thread = pthread_self();

@@ -21,6 +21,9 @@
 	X(dgram_bytes_out, "datagram payload bytes sent")                                \
 	X(sessions_opened, "UDP relay sessions opened")                                  \
 	X(sessions_closed, "UDP relay sessions closed")                                  \
+	X(fast_sessions, "UDP relay sessions given to the fast path")                    \
+	X(fast_full, "UDP relay sessions left out of the fast path: no room there")      \
+	X(fast_declined, "UDP relay sessions left out of the fast path: not possible")   \
 	X(err_conn_reset, "connections ended by a reset or a transport error")           \
 	X(err_connect_refused, "upstream connects refused")                              \
 	X(err_connect_timeout, "upstream connects that timed out")                       \

@@ -25,10 +25,12 @@ struct udp_session {
 	struct udp_mgr *mgr;
 	struct udp_listener *listener;
 	struct io_sock *sock;
+	const struct addr *target;
 	struct dgram_meta reply; /* where answers go, and from which address */
 	struct session_key key;
 	struct timer timer;
 	int64_t active_ns;
+	uint32_t fast; /* its number in the fast path, and 1; 0: it is not there */
 	bool closing;
 	LIST_ENTRY(udp_session) list, bucket;
 };
@@ -159,6 +161,66 @@ static struct udp_session_list *bucket_of(struct udp_mgr *mgr, const struct sess
 	return &mgr->buckets[hash & (mgr->buckets_n - 1)];
 }
 
+/* ---- the fast path ---- */
+
+/* From now on what can be is forwarded without coming up. */
+static void fast_add(struct udp_session *session)
+{
+	struct udp_mgr *mgr = session->mgr;
+	const struct udp_fast *fast = mgr->conf->fast;
+	struct udp_flow flow = {.client = session->reply.peer, .target = session->target->inet};
+	uint32_t number;
+	int err;
+
+	if (!fast)
+		return;
+	err = mgr->io->ops->local(session->sock, &flow.source);
+	if (!err)
+		err = mgr->io->ops->local(session->listener->sock, &flow.asked);
+	if (!err && session->reply.local.sa.sa_family == AF_INET)
+		flow.asked.v4.sin_addr = session->reply.local.v4.sin_addr;
+	else if (!err && session->reply.local.sa.sa_family == AF_INET6)
+		flow.asked.v6.sin6_addr = session->reply.local.v6.sin6_addr;
+	if (!err)
+		err = fast->add(fast->ctx, &flow, &number);
+	if (!err) {
+		session->fast = number + 1;
+		stats_add(&mgr->stats->fast_sessions, 1);
+	} else {
+		stats_add(err == -ENOSPC ? &mgr->stats->fast_full : &mgr->stats->fast_declined, 1);
+	}
+}
+
+static void fast_remove(struct udp_session *session)
+{
+	const struct udp_fast *fast = session->mgr->conf->fast;
+
+	if (session->fast)
+		fast->remove(fast->ctx, session->fast - 1);
+	session->fast = 0;
+}
+
+static void fast_note(const struct udp_session *session, bool to_client, uint32_t bytes)
+{
+	const struct udp_fast *fast = session->mgr->conf->fast;
+
+	if (session->fast)
+		fast->note(fast->ctx, session->fast - 1, to_client, bytes);
+}
+
+/* How long nothing has been relayed, by either path. */
+static int64_t session_quiet_ns(struct udp_session *session)
+{
+	const struct udp_fast *fast = session->mgr->conf->fast;
+
+	if (session->fast)
+		session->active_ns =
+			MAX(session->active_ns, fast->last_ns(fast->ctx, session->fast - 1));
+	return session->mgr->io->now_ns - session->active_ns;
+}
+
+/* ---- sessions, further ---- */
+
 static void session_close(struct udp_session *session)
 {
 	struct udp_mgr *mgr = session->mgr;
@@ -167,6 +229,7 @@ static void session_close(struct udp_session *session)
 		return;
 	session->closing = true;
 	LIST_REMOVE(session, bucket);
+	fast_remove(session);
 	timer_stop(mgr->wheel, &session->timer);
 	mgr->io->ops->close(mgr->io, session->sock, IO_CLOSE_NOW);
 }
@@ -181,7 +244,7 @@ static void session_timer_fired(struct timer *timer)
 {
 	struct udp_session *session = container_of(timer, struct udp_session, timer);
 
-	if (session->mgr->io->now_ns - session->active_ns < session->mgr->conf->idle_timeout_ns)
+	if (session_quiet_ns(session) < session->mgr->conf->idle_timeout_ns)
 		session_timer_start(session);
 	else
 		session_close(session);
@@ -207,6 +270,7 @@ static void session_received(struct udp_session *session, const struct io_event 
 		return;
 	}
 	session->active_ns = mgr->io->now_ns;
+	fast_note(session, true, event->buf->len);
 	event->buf->dgram = session->reply;
 	mgr->io->ops->send(mgr->io, session->listener->sock, event->buf);
 }
@@ -220,6 +284,8 @@ static void session_event(struct io_handler *handler, const struct io_event *eve
 		if (event->res < 0 && !session->closing) {
 			stats_add(&session->mgr->stats->drop_session_failed, 1);
 			session_close(session);
+		} else if (!session->closing && session->listener->sock) {
+			fast_add(session);
 		}
 		break;
 	case IO_RECV:
@@ -277,6 +343,7 @@ static struct udp_session *session_open(struct udp_listener *listener,
 	session->key = *key;
 	session->reply = *meta;
 	session->active_ns = mgr->io->now_ns;
+	session->target = target;
 	session->sock = mgr->io->ops->dial(mgr->io, target, &session->handler);
 	if (!session->sock) {
 		stats_add(&mgr->stats->drop_session_failed, 1);
@@ -307,6 +374,7 @@ static void udp_relay(struct udp_listener *listener, struct buf *buf)
 		return;
 	}
 	session->active_ns = mgr->io->now_ns;
+	fast_note(session, false, buf->len);
 	mgr->io->ops->send(mgr->io, session->sock, buf);
 }
 
@@ -372,7 +440,7 @@ void udp_mgr_tick(struct udp_mgr *mgr)
 	if (!mgr->draining)
 		return;
 	LIST_FOREACH(session, &mgr->live, list)
-		if (mgr->io->now_ns - session->active_ns >= CONN_QUIET_NS)
+		if (session_quiet_ns(session) >= CONN_QUIET_NS)
 			session_close(session);
 }
 

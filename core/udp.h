@@ -17,6 +17,27 @@ enum {
 	UDP_OWN_MAX = 64,
 };
 
+/* What a session's datagrams look like on both of its sides. */
+struct udp_flow {
+	union addr_inet client, asked;  /* who asks, and which of this host's addresses */
+	union addr_inet source, target; /* the session's own socket, and whom it is connected to */
+};
+
+/*
+ * Something in front of the sockets that can forward the datagrams of sessions, so that they do not
+ * come up. What it does not forward still does. Any worker calls it, each for its own sessions.
+ */
+struct udp_fast {
+	void *ctx;
+	/* 0 with the session's number; -ENOSPC: no room; else -errno: not one that it forwards. */
+	int (*add)(void *ctx, const struct udp_flow *flow, uint32_t *ret_number);
+	void (*remove)(void *ctx, uint32_t number);
+	/* util_now_ns() of its last datagram, give or take a tick of the clock; 0: none yet. */
+	int64_t (*last_ns)(void *ctx, uint32_t number);
+	/* A datagram of the session has come up and was relayed here. */
+	void (*note)(void *ctx, uint32_t number, bool to_client, uint32_t bytes);
+};
+
 /* Fixed while the server runs, and shared by all workers. */
 struct udp_conf {
 	enum conn_mode mode;
@@ -28,6 +49,7 @@ struct udp_conf {
 	uint32_t n_own;
 	const union addr_inet *local; /* addresses of this host; ports are ignored */
 	uint32_t n_local;
+	const struct udp_fast *fast; /* of relays; NULL: none */
 };
 
 LIST_HEAD(udp_session_list, udp_session);

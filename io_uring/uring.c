@@ -427,6 +427,7 @@ const struct io_ops io_uring_ops = {
 	.free = uring_free,
 	.attach = uring_attach,
 	.dial = uring_dial,
+	.local = uring_local,
 	.accept_start = uring_accept_start,
 	.accept_stop = uring_accept_stop,
 	.recv_start = uring_recv_start,

@@ -200,6 +200,7 @@ void uring_cancel(struct uring_io *u, struct io_sock *sock, uint32_t tag);
 /* uring_sock.c */
 struct io_sock *uring_attach(struct io *io, int fd, enum io_kind kind, struct io_handler *owner);
 struct io_sock *uring_dial(struct io *io, const struct addr *addr, struct io_handler *owner);
+int uring_local(const struct io_sock *sock, union addr_inet *ret_local);
 void uring_report(struct io_sock *sock, enum io_op op, int32_t res, struct buf *buf);
 void uring_deliver(struct uring_io *u, struct io_sock *sock, enum io_op op, int32_t res,
 		   struct buf *buf);

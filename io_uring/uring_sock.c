@@ -119,6 +119,11 @@ struct io_sock *uring_dial(struct io *io, const struct addr *addr, struct io_han
 	return sock;
 }
 
+int uring_local(const struct io_sock *sock, union addr_inet *ret_local)
+{
+	return net_local_inet(sock->fd, ret_local);
+}
+
 /* ---- events to the owner ---- */
 
 void uring_report(struct io_sock *sock, enum io_op op, int32_t res, struct buf *buf)

@@ -241,6 +241,14 @@ static struct io_sock *fake_dial(struct io *io, const struct addr *addr, struct 
 	return sock;
 }
 
+static int fake_local(const struct io_sock *sock, union addr_inet *ret_local)
+{
+	if (!sock->dgram || sock->err)
+		return -ENOTCONN;
+	*ret_local = sock->dgram->local;
+	return 0;
+}
+
 void fake_check_use(struct io *io, struct io_sock *sock)
 {
 	assert(pthread_equal(fake_io_of(io)->thread, pthread_self()));
@@ -439,6 +447,7 @@ const struct io_ops fake_io_ops = {
 	.free = fake_free,
 	.attach = fake_attach,
 	.dial = fake_dial,
+	.local = fake_local,
 	.accept_start = fake_accept_start,
 	.accept_stop = fake_accept_stop,
 	.recv_start = fake_recv_start,

@@ -182,6 +182,8 @@ static int new_info(const struct xdp_conf *conf, struct load_info *ret, char *er
 	ret->settled = 1;
 	ret->mode = conf->mode;
 	ret->n_served = conf->n_served;
+	ret->fast = conf->fast;
+	ret->sessions = conf->sessions ? conf->sessions->capacity : 0;
 	if (conf->n_served > FILTER_SERVED_MAX)
 		return load_fail(error, -E2BIG, "more than %d addresses to filter for",
 				 FILTER_SERVED_MAX);
@@ -200,7 +202,7 @@ int xdp_load(const struct xdp_conf *conf, struct xdp **ret_xdp, char *error)
 	if (err)
 		return err;
 	info.clock_is_set = 1;
-	return load_program(&info, conf->rules, NULL, ret_xdp, error);
+	return load_program(&info, conf->rules, NULL, conf->sessions, ret_xdp, error);
 }
 
 /* Tunnels without an Ethernet header would pass everything for what it is not. */
@@ -242,6 +244,8 @@ static int attach_loaded(struct xdp *xdp, const struct xdp_conf *conf, char *err
 	}
 	if (!err && conf->pin)
 		err = pin_link(xdp, error);
+	if (!err && conf->fast)
+		load_watch(xdp); /* does without where it cannot be */
 	if (err && conf->pin)
 		rmdir(xdp_pin_path(conf->ifname, folder)); /* stays when it holds a pin */
 	return err;
@@ -262,7 +266,7 @@ int xdp_attach(const struct xdp_conf *conf, struct xdp **ret_xdp, char *error)
 	if (!err && !load_query(ifindex, &there) && there.program_id && *there.name)
 		err = fail_busy(conf->ifname, &there, error);
 	if (!err)
-		err = load_program(&info, conf->rules, NULL, &xdp, error);
+		err = load_program(&info, conf->rules, NULL, conf->sessions, &xdp, error);
 	if (err)
 		return err;
 	snprintf(xdp->ifname, sizeof(xdp->ifname), "%s", conf->ifname);
@@ -282,6 +286,7 @@ void xdp_close(struct xdp *xdp)
 	for (int i = 0; i < MAPS; i++)
 		if (xdp->map_fd[i] >= 0)
 			close(xdp->map_fd[i]);
+	load_unwatch(xdp);
 	if (xdp->owner)
 		bpf_link_detach(xdp->link_fd); /* now; closing does so later */
 	if (xdp->link_fd >= 0)

@@ -10,7 +10,10 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "xdp/echo.h"
+#include "xdp/fast.h"
 #include "xdp/filter.h"
+#include "xdp/forward.h"
 #include "xdp/limit.h"
 #include "xdp/parse.h"
 
@@ -43,7 +46,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, FILTER_REASONS *FILTER_VERDICTS);
+	__uint(max_entries, FILTER_REASONS *FILTER_VERDICTS + FAST_REASONS);
 	__type(key, __u32);
 	__type(value, struct filter_count);
 } reasons SEC(".maps");
@@ -71,6 +74,30 @@ struct {
 	__type(value, __u8);
 } served SEC(".maps");
 
+/* The fast path: see fast.h. All but `hops` belong to the server, which fills them. */
+ARRAY(host, struct fast_host, 1, __uint(map_flags, BPF_F_MMAPABLE););
+ARRAY(locals, struct fast_locals, FAST_LOCAL_BUCKETS, __uint(map_flags, BPF_F_MMAPABLE););
+ARRAY(ways, struct fast_way, 1, __uint(map_flags, BPF_F_MMAPABLE););
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hop);
+} hops SEC(".maps");
+
+#define HASH(name_, key_, n)                     \
+	struct {                                 \
+		__uint(type, BPF_MAP_TYPE_HASH); \
+		__uint(max_entries, n);          \
+		__type(key, key_);               \
+		__type(value, __u32);            \
+	} name_ SEC(".maps")
+
+HASH(keys4, struct fast_key4, 1);
+HASH(keys6, struct fast_key6, 1);
+HASH(egress, __u32, FAST_EGRESS_MAX);
+
 /* The questions that the list for any port, of either family, has answers to: a bit each. */
 enum { ASK_VERDICT = 1 << FILTER_BYS, ASK_LIMITS = ASK_VERDICT - 1 };
 
@@ -82,21 +109,31 @@ const volatile __u32 n_rules = 1;
 const volatile __u64 hash_keys[FILTER_KEYS];
 const volatile bool clock_is_set;
 const volatile __u64 coarse_tick; /* nanoseconds */
+const volatile __u8 fast_mode;    /* enum fast_mode */
 
 __u64 clock_now SEC(".data.clock"); /* nanoseconds; for tests */
 __u16 port_index[FILTER_PORTS];
 
 /* ---- counters ---- */
 
-static always_inline void count(__u32 reason, __u32 verdict, __u64 bytes)
+static always_inline void count_key(__u32 key, __u64 bytes)
 {
-	__u32 key = reason * FILTER_VERDICTS + verdict;
 	struct filter_count *c = bpf_map_lookup_elem(&reasons, &key);
 
 	if (!c)
 		return;
 	c->packets++;
 	c->bytes += bytes;
+}
+
+static always_inline void count(__u32 reason, __u32 verdict, __u64 bytes)
+{
+	count_key(reason * FILTER_VERDICTS + verdict, bytes);
+}
+
+static always_inline void count_fast(__u32 reason, __u64 bytes)
+{
+	count_key(FILTER_REASONS * FILTER_VERDICTS + reason, bytes);
 }
 
 /* Each CPU has a row of counters of its own. */
@@ -327,27 +364,71 @@ static always_inline int judge_datagram(const struct packet *p, const struct fil
 	return judge_by((answer.verdict >> 1) - 1, answer.verdict & FILTER_DROP, p->bytes);
 }
 
+/* ---- the fast path ---- */
+
+/* Serves what the filter has passed. A datagram that is not for a listener may still be the answer
+ * to a session. */
+static always_inline int serve_fast(struct xdp_md *ctx, const struct packet *p, __u32 l3,
+				    bool listener)
+{
+	const struct forward_maps maps = {&keys4, &keys6, &ways, &hops, &egress};
+	const struct fast_host *own;
+	__u32 zero = 0, reason;
+	int action = XDP_TX;
+
+	own = bpf_map_lookup_elem(&host, &zero);
+	if (!own)
+		return XDP_PASS;
+	if (fast_mode == FAST_ECHO) {
+		reason = p->v6 ? echo(ctx, p, l3, true, own, &locals)
+			       : echo(ctx, p, l3, false, own, &locals);
+		if (reason == FAST_ECHOED && own->redirect)
+			action = (int)bpf_redirect(ctx->ingress_ifindex, 0);
+	} else {
+		reason = p->v6 ? forward(ctx, p, l3, true, own, &maps, &action)
+			       : forward(ctx, p, l3, false, own, &maps, &action);
+	}
+	/* What is no session's and for no listener is nothing of ours. */
+	if (!listener && reason != FAST_FORWARDED &&
+	    (reason == FAST_UP_SESSION || reason == FAST_UP_FRAGMENT || reason == FAST_UP_HEADERS ||
+	     reason == FAST_UP_BUFFERS))
+		return XDP_PASS;
+	count_fast(reason, p->bytes);
+	return reason <= FAST_FORWARDED ? action : XDP_PASS;
+}
+
 SEC("xdp.frags")
 int sluice_filter(struct xdp_md *ctx)
 {
 	struct packet p = {.bytes = bpf_xdp_get_buff_len(ctx)};
 	const struct filter_port *port;
 	enum parsed parsed = PARSED_UDP;
-	__u32 key;
+	__u32 key, l3 = sizeof(struct ethhdr);
+	bool listener = true;
+	int verdict;
 
-	if (!parse_plain(ctx, &p))
+	if (!parse_plain(ctx, &p)) {
 		parsed = (enum parsed)parse_any(ctx, &p);
+		l3 = p.l3 & L3_MASK;
+	}
 	if (parsed == PARSED_OTHER)
 		return judge(FILTER_OTHER, FILTER_PASS, p.bytes);
 	if (parsed == PARSED_HEADER_CHAIN)
 		return judge(FILTER_HEADER_CHAIN, FILTER_DROP, p.bytes);
 	key = p.has_port ? port_index[p.port] : 0;
 	port = bpf_map_lookup_elem(&ports, &key);
-	if (!port || (is_serving && !(p.has_port && serves(&p, port->flags))))
-		return judge(FILTER_OTHER, FILTER_PASS, p.bytes);
-	if (parsed == PARSED_MALFORMED)
+	if (!port || (is_serving && !(p.has_port && serves(&p, port->flags)))) {
+		listener = false;
+		verdict = judge(FILTER_OTHER, FILTER_PASS, p.bytes);
+	} else if (parsed == PARSED_MALFORMED) {
 		return judge(FILTER_MALFORMED, FILTER_DROP, p.bytes);
-	if (parsed == PARSED_LATER_FRAGMENT || (fragment_drop && p.fragment))
+	} else if (parsed == PARSED_LATER_FRAGMENT || (fragment_drop && p.fragment)) {
 		return judge_fragment(&p);
-	return judge_datagram(&p, port);
+	} else {
+		verdict = judge_datagram(&p, port);
+	}
+	if (fast_mode == FAST_OFF || verdict != XDP_PASS || parsed != PARSED_UDP ||
+	    (fast_mode == FAST_ECHO && !listener))
+		return verdict;
+	return serve_fast(ctx, &p, l3, listener);
 }

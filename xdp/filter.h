@@ -10,7 +10,7 @@
 #include <linux/types.h>
 
 /* Written into the map "info"; another value there is the filter of another version. */
-#define FILTER_MAGIC 0x736c756963650001ULL
+#define FILTER_MAGIC 0x736c756963650002ULL
 
 enum {
 	FILTER_RULES_MAX = 1 << 20,

@@ -35,6 +35,12 @@ static const char *const map_names[MAPS] = {
 	[MAP_SERVED] = "served",
 	[MAP_CLOCK] = ".data.clock",
 	[MAP_PORT_INDEX] = "filter_b.bss",
+	[MAP_HOST] = "host",
+	[MAP_LOCALS] = "locals",
+	[MAP_WAYS] = "ways",
+	[MAP_KEYS4] = "keys4",
+	[MAP_KEYS6] = "keys6",
+	[MAP_EGRESS] = "egress",
 };
 
 int load_fail(char *error, int err, const char *format, ...)
@@ -161,6 +167,7 @@ static void set_constants(struct filter_bpf *skel, const struct table *table,
 	skel->rodata->fragment_drop = table->fragment_drop;
 	skel->rodata->fragment_rule = table->fragment_rule;
 	skel->rodata->n_rules = table->n_rules;
+	skel->rodata->fast_mode = (uint8_t)stored->fast;
 	skel->rodata->clock_is_set = stored->clock_is_set;
 	skel->rodata->coarse_tick = stored->clock_is_set ? 0 : coarse_tick();
 	memcpy((void *)skel->rodata->hash_keys, stored->keys, sizeof(stored->keys));
@@ -258,7 +265,34 @@ static int keep_quiet(enum libbpf_print_level level, const char *format, va_list
 	return 0;
 }
 
-static int load_skeleton(struct xdp *xdp, const struct table *table, struct xdp *old, char *error)
+/* Maps of the fast path: a server's own, which stay when its rules are replaced. */
+static int share_maps(struct filter_bpf *skel, const struct load_info *stored, struct xdp *old,
+		      const struct xdp_sessions *sessions)
+{
+	int err = 0;
+
+	if (stored->fast != FAST_ECHO)
+		err |= bpf_map__set_max_entries(skel->maps.locals, 1);
+	if (stored->fast == FAST_RELAY)
+		err |= bpf_map__set_max_entries(skel->maps.hops, FAST_HOPS);
+	if (stored->fast != FAST_OFF && old) {
+		err |= bpf_map__reuse_fd(skel->maps.host, old->map_fd[MAP_HOST]);
+		err |= bpf_map__reuse_fd(skel->maps.locals, old->map_fd[MAP_LOCALS]);
+	}
+	if (stored->fast != FAST_RELAY)
+		return err;
+	err |= bpf_map__reuse_fd(skel->maps.ways, old ? old->map_fd[MAP_WAYS] : sessions->ways_fd);
+	err |= bpf_map__reuse_fd(skel->maps.keys4,
+				 old ? old->map_fd[MAP_KEYS4] : sessions->keys4_fd);
+	err |= bpf_map__reuse_fd(skel->maps.keys6,
+				 old ? old->map_fd[MAP_KEYS6] : sessions->keys6_fd);
+	err |= bpf_map__reuse_fd(skel->maps.egress,
+				 old ? old->map_fd[MAP_EGRESS] : sessions->egress_fd);
+	return err;
+}
+
+static int load_skeleton(struct xdp *xdp, const struct table *table, struct xdp *old,
+			 const struct xdp_sessions *sessions, char *error)
 {
 	char *log = calloc(1, LOG_BYTES);
 	struct filter_bpf *skel;
@@ -270,6 +304,8 @@ static int load_skeleton(struct xdp *xdp, const struct table *table, struct xdp 
 		return load_fail(error, -ENOMEM, "out of memory");
 	}
 	err = size_maps(skel, table, xdp->stored.cpus, xdp->stored.regions, old);
+	if (!err)
+		err = share_maps(skel, &xdp->stored, old, sessions);
 	if (!err) {
 		set_constants(skel, table, &xdp->stored);
 		bpf_program__set_log_buf(skel->progs.sluice_filter, log, LOG_BYTES);
@@ -309,7 +345,7 @@ static int program_id(int fd, uint32_t *ret_id)
 }
 
 int load_program(const struct load_info *stored, const struct rule_set *rules, struct xdp *old,
-		 struct xdp **ret_xdp, char *error)
+		 const struct xdp_sessions *sessions, struct xdp **ret_xdp, char *error)
 {
 	struct xdp *xdp = load_new();
 	struct table *table = NULL;
@@ -339,7 +375,7 @@ int load_program(const struct load_info *stored, const struct rule_set *rules, s
 	err = load_give_slots(table, rules, old, &xdp->stored);
 	if (err)
 		load_fail(error, err, "reading the set in force: %s", strerror(-err));
-	else if (!(err = load_skeleton(xdp, table, old, error))) {
+	else if (!(err = load_skeleton(xdp, table, old, sessions, error))) {
 		err = load_fill(xdp, table, rules);
 		if (!err)
 			err = program_id(xdp->program_fd, &xdp->program_id);

@@ -7,6 +7,7 @@
 #ifndef SLUICE_XDP_LOAD_H
 #define SLUICE_XDP_LOAD_H
 
+#include <pthread.h>
 #include <stdarg.h>
 
 #include "core/addr.h"
@@ -31,6 +32,12 @@ enum load_map {
 	MAP_SERVED,
 	MAP_CLOCK,
 	MAP_PORT_INDEX,
+	MAP_HOST,
+	MAP_LOCALS,
+	MAP_WAYS,
+	MAP_KEYS4,
+	MAP_KEYS6,
+	MAP_EGRESS,
 	MAPS
 };
 
@@ -52,6 +59,8 @@ struct load_info {
 	uint32_t clock_is_set;
 	uint32_t settled; /* `before` in the map "rules" is final */
 	struct filter_count retired[FILTER_REASONS][FILTER_VERDICTS]; /* by rules of former sets */
+	uint32_t fast;                                                /* enum fast_mode */
+	uint32_t sessions; /* capacity; 0 when it is no relay's */
 	uint32_t n_served;
 	union addr_inet served[FILTER_SERVED_MAX];
 };
@@ -72,6 +81,7 @@ struct xdp {
 	int map_fd[MAPS];
 	bool pinned;
 	bool owner; /* made the link, which is not pinned */
+	struct watch_bpf *watch; /* of a server's fast path; NULL: none */
 };
 
 /* Writes the message into error. Returns err. */
@@ -80,13 +90,27 @@ int load_fail(char *error, int err, const char *format, ...) __attribute__((form
 /* A handle without a program. NULL: out of memory. */
 struct xdp *load_new(void);
 
+/* The maps that all filters of a relay share (session.c). */
+struct xdp_sessions {
+	int ways_fd, keys4_fd, keys6_fd, egress_fd; /* -1: none */
+	uint32_t capacity;
+	struct fast_way *ways; /* FAST_WAYS for each number */
+	size_t ways_bytes;
+	pthread_mutex_t lock;
+	/* A ring of numbers: from first on so many that are free, and then those that were removed
+	 * since packets were last waited for. */
+	uint32_t *ring;
+	uint32_t first, n_free, n_removed;
+};
+
 /*
  * Loads a program with its maps for stored (keys, served, generation, ... set by the caller; what
  * follows from the set is filled in) into a new handle. old is the handle whose place it will take,
- * or NULL: what outlives a set is taken over from it. Returns 0 or a negative errno.
+ * or NULL: what outlives a set is taken over from it. sessions are those of a relay, unless old has
+ * them. Returns 0 or a negative errno.
  */
 int load_program(const struct load_info *stored, const struct rule_set *rules, struct xdp *old,
-		 struct xdp **ret_xdp, char *error);
+		 const struct xdp_sessions *sessions, struct xdp **ret_xdp, char *error);
 
 /* Gives the limits in table their slots, ids and regions, from the next ones of stored on. Limits
  * that old has, too, keep theirs. */
@@ -127,6 +151,14 @@ int load_find_link(const char *ifname, uint32_t program_id, bool *ret_pinned);
 
 /* Whether the interface's pin holds a link that is attached, wherever. */
 bool load_pin_lives(const char *ifname);
+
+/* Until no CPU runs a program, or uses a map's value, that was there before. */
+void load_wait_for_packets(void);
+
+/* Watches what becomes of the frames that xdp's fast path sends out of its interface. 0 or -errno:
+ * a kernel without BTF, say. */
+int load_watch(struct xdp *xdp);
+void load_unwatch(struct xdp *xdp); /* none is fine */
 
 /* ---- values ---- */
 

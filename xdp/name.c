@@ -22,6 +22,32 @@ static const char *const reason_names[FILTER_REASONS] = {
 	[FILTER_RATE_TOTAL] = "rate-total",
 };
 
+static const char *const fast_names[FAST_REASONS] = {
+	[FAST_ECHOED] = "echoed",
+	[FAST_FORWARDED] = "forwarded",
+	[FAST_UP_OFF] = "up-off",
+	[FAST_UP_SESSION] = "up-session",
+	[FAST_UP_FRAGMENT] = "up-fragment",
+	[FAST_UP_HEADERS] = "up-headers",
+	[FAST_UP_BUFFERS] = "up-buffers",
+	[FAST_UP_VLAN] = "up-vlan",
+	[FAST_UP_ADDRESS] = "up-address",
+	[FAST_UP_SOURCE] = "up-source",
+	[FAST_UP_CHECKSUM] = "up-checksum",
+	[FAST_UP_HOP_LIMIT] = "up-hop-limit",
+	[FAST_UP_MTU] = "up-mtu",
+	[FAST_UP_NEIGHBOUR] = "up-neighbour",
+	[FAST_UP_ROUTE] = "up-route",
+	[FAST_UP_EGRESS] = "up-egress",
+	[FAST_UP_FORWARDING] = "up-forwarding",
+	[FAST_UP_REFRESH] = "up-refresh",
+};
+
+const char *xdp_fast_name(enum fast_reason reason)
+{
+	return fast_names[reason];
+}
+
 const char *xdp_mode_name(enum xdp_mode mode)
 {
 	return mode_names[mode];

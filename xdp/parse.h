@@ -43,6 +43,9 @@ struct packet {
 	__u16 port;           /* destination, host order; meaningful when has_port */
 	__u16 payload;        /* bytes, as the UDP header has it */
 	__u8 v6, has_port, fragment;
+	__u8 n_tags;
+	__u16 l3, l4;                 /* where the IP and the UDP header are, of PARSED_UDP */
+	__u16 vlan[FILTER_VLAN_MAX]; /* numbers of the tags */
 };
 
 struct vlan_header {
@@ -108,6 +111,7 @@ static always_inline enum parsed parse_udp(const struct frame *f, struct packet 
 	if (length < sizeof(*udp) || (!p->fragment && length > ip_payload))
 		return PARSED_MALFORMED;
 	p->payload = length - sizeof(*udp);
+	p->l4 = (__u16)offset;
 	return PARSED_UDP;
 }
 
@@ -261,9 +265,12 @@ static always_inline enum parsed parse_headers(const struct frame *f, struct pac
 		unnumbered |= !(tag->tci & bpf_htons(VLAN_NUMBER));
 		if (i == FILTER_VLAN_MAX)
 			return unnumbered ? PARSED_HEADER_CHAIN : PARSED_OTHER;
+		p->vlan[i] = bpf_ntohs(tag->tci) & VLAN_NUMBER;
+		p->n_tags = i + 1;
 		proto = tag->proto;
 		offset += sizeof(*tag);
 	}
+	p->l3 = (__u16)offset;
 	if (proto == bpf_htons(ETH_P_IP))
 		return parse_ipv4(f, p, offset, torn);
 	if (proto == bpf_htons(ETH_P_IPV6))
@@ -330,6 +337,8 @@ static always_inline bool parse_plain(struct xdp_md *ctx, struct packet *p)
 	p->port = bpf_ntohs(udp->dest);
 	p->payload = length - sizeof(*udp);
 	p->has_port = 1;
+	p->l3 = sizeof(*eth);
+	p->l4 = (__u16)((void *)udp - data);
 	return true;
 }
 

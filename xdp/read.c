@@ -112,7 +112,20 @@ void load_add_reason(const struct rule *rule, const struct filter_count *count,
 	sums[reason][verdict].bytes += count->bytes;
 }
 
-/* What no rule decided, and what rules of former sets did. */
+/* The sum of a row of the map "reasons" over all CPUs, added to *sum. */
+static int add_row(const struct xdp *xdp, uint32_t key, struct filter_count *counts, int cpus,
+		   struct filter_count *sum)
+{
+	if (bpf_map_lookup_elem(xdp->map_fd[MAP_REASONS], &key, counts))
+		return -errno;
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		sum->packets += counts[cpu].packets;
+		sum->bytes += counts[cpu].bytes;
+	}
+	return 0;
+}
+
+/* What no rule decided, and what rules of former sets did; and what became of what passed. */
 static int read_reasons(const struct xdp *xdp, struct xdp_stats *stats)
 {
 	int cpus = MAX(libbpf_num_possible_cpus(), 1);
@@ -124,13 +137,11 @@ static int read_reasons(const struct xdp *xdp, struct xdp_stats *stats)
 			&stats->by_reason[key / FILTER_VERDICTS][key % FILTER_VERDICTS];
 
 		*sum = xdp->stored.retired[key / FILTER_VERDICTS][key % FILTER_VERDICTS];
-		if (bpf_map_lookup_elem(xdp->map_fd[MAP_REASONS], &key, counts))
-			err = -errno;
-		for (int cpu = 0; cpu < cpus && !err; cpu++) {
-			sum->packets += counts[cpu].packets;
-			sum->bytes += counts[cpu].bytes;
-		}
+		err = add_row(xdp, key, counts, cpus, sum);
 	}
+	for (uint32_t i = 0; i < FAST_REASONS && !err; i++)
+		err = add_row(xdp, FILTER_REASONS * FILTER_VERDICTS + i, counts, cpus,
+			      &stats->fast[i]);
 	free(counts);
 	return err;
 }
@@ -230,6 +241,8 @@ void xdp_info(const struct xdp *xdp, struct xdp_info *ret_info)
 	ret_info->n_served = xdp->stored.n_served;
 	ret_info->generation = xdp->stored.generation;
 	ret_info->attached_at = xdp->stored.attached_at;
+	ret_info->fast = (enum fast_mode)xdp->stored.fast;
+	ret_info->watched = xdp->watch != NULL;
 	for (int i = 0; i < MAPS; i++)
 		if (xdp->map_fd[i] >= 0)
 			ret_info->memory += map_memory(xdp->map_fd[i]);

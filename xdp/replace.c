@@ -67,9 +67,9 @@ static int64_t pair_rules(struct load_rule *old, uint32_t n_old, struct load_rul
 	return n;
 }
 
-/* Until no CPU runs the program that was in force before: membarrier(2) waits for a grace period of
- * RCU, except with nohz_full, where a packet gets time enough. */
-static void wait_for_packets(void)
+/* membarrier(2) waits for a grace period of RCU, except with nohz_full, where a packet gets time
+ * enough. */
+void load_wait_for_packets(void)
 {
 	const struct timespec enough = {.tv_nsec = 50 * NS_PER_MS};
 
@@ -198,7 +198,7 @@ int xdp_replace(struct xdp *xdp, const struct rule_set *rules, char *error)
 	info = xdp->stored;
 	info.generation++;
 	info.settled = 0;
-	err = load_program(&info, rules, xdp, &h.new, error);
+	err = load_program(&info, rules, xdp, NULL, &h.new, error);
 	if (err)
 		return err;
 	if (!bpf_map_lookup_elem(xdp->map_fd[MAP_CLOCK], &zero, &clock))
@@ -211,7 +211,7 @@ int xdp_replace(struct xdp *xdp, const struct rule_set *rules, char *error)
 	if (err)
 		load_fail(error, err, "carrying over the counters: %s", strerror(-err));
 	else if (!(err = turn_link(xdp, h.new->program_fd, error))) {
-		wait_for_packets();
+		load_wait_for_packets();
 		h.new->stored.settled = 1;
 		if (handover_count(&h)) /* what was counted between stays out */
 			load_store(h.new);

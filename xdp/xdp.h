@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "core/addr.h"
+#include "xdp/fast.h"
 #include "xdp/filter.h"
 #include "xdp/rule.h"
 
@@ -26,7 +27,8 @@ enum {
 
 #define XDP_BPFFS "/sys/fs/bpf"
 
-struct xdp; /* a filter: this process's own, or one found on an interface */
+struct xdp;          /* a filter: this process's own, or one found on an interface */
+struct xdp_sessions; /* a relay's, for the filters of all its interfaces */
 
 struct xdp_conf {
 	const char *ifname;
@@ -35,6 +37,8 @@ struct xdp_conf {
 	const union addr_inet *served; /* a server's UDP listeners; read, not kept */
 	uint32_t n_served;             /* 0: every datagram is judged */
 	bool pin;                      /* stays when this process ends, until xdp_detach */
+	enum fast_mode fast;           /* what passes is served there, once xdp_fast_refresh was */
+	struct xdp_sessions *sessions; /* FAST_RELAY: whose; outlives the filter */
 };
 
 /* What is known of an attached filter. */
@@ -49,13 +53,16 @@ struct xdp_info {
 	uint64_t memory;     /* bytes of all maps, over all CPUs */
 	uint64_t generation; /* 1, and one more with each replaced set */
 	int64_t attached_at; /* CLOCK_REALTIME, seconds */
+	enum fast_mode fast;
+	bool watched; /* it is known what becomes of frames that are sent */
 };
 
 struct xdp_stats {
 	struct filter_count by_verdict[FILTER_VERDICTS];
 	struct filter_count by_reason[FILTER_REASONS][FILTER_VERDICTS];
-	struct rule *rules;           /* of the set in force, in its order */
-	struct filter_count *by_rule; /* what matched; a limit: what it dropped */
+	struct filter_count fast[FAST_REASONS]; /* of those that passed */
+	struct rule *rules;                     /* of the set in force, in its order */
+	struct filter_count *by_rule;           /* what matched; a limit: what it dropped */
 	uint32_t n_rules;
 };
 
@@ -90,6 +97,78 @@ void xdp_stats_free(struct xdp_stats *stats); /* zeroed is fine */
 /* Names of interfaces of this network namespace that have a sluice filter, in a list of max.
  * Returns how many, or a negative errno with error filled. */
 int xdp_list(char (*ret_names)[IF_NAMESIZE], int max, char *error);
+
+/* ---- the fast path ---- */
+
+/* Looks up what the program has to know of its interface and this host (addresses, MAC, VLANs,
+ * reverse path filter), and switches the fast path on. To be called again when any of it may have
+ * changed: now and then. -ENODEV, without a message: the interface or the link to it is gone. */
+int xdp_fast_refresh(struct xdp *xdp, char *error);
+
+/* The same as the caller says; for tests. addrs are this host's unicast addresses. */
+int xdp_fast_set(struct xdp *xdp, const struct fast_host *host, const union addr_inet *addrs,
+		 uint32_t n_addrs);
+
+/* Whether the filter is still on its interface: it is not when that was deleted, or by force. */
+bool xdp_is_attached(const struct xdp *xdp);
+
+/* Why frames that were sent out of the interface found no taker, a negative errno, since when
+ * everything goes up; 0: none was refused, or it cannot be known (the kernel has no BTF). */
+int xdp_fast_refused(const struct xdp *xdp);
+
+/* From now on everything goes up, until the next refresh. */
+void xdp_fast_off(struct xdp *xdp);
+
+/* 1 when the kernel looks routes up for a family (AF_INET, AF_INET6) on behalf of programs, which a
+ * relay needs: forwarding is on for the loopback interface. 0 when not. */
+int xdp_fast_can_route(int family);
+
+/* Room for capacity sessions (at most FAST_SESSIONS_MAX). */
+int xdp_sessions_new(uint32_t capacity, struct xdp_sessions **ret_sessions, char *error);
+void xdp_sessions_free(struct xdp_sessions *sessions); /* NULL is fine */
+
+/* Lets programs send out of an interface of this index, or not any more. */
+int xdp_sessions_egress(struct xdp_sessions *sessions, uint32_t ifindex, bool allowed);
+
+/* What a session looks like: the client, the address that it asked, the socket that asks for it,
+ * and whom. */
+struct xdp_session {
+	const union addr_inet *client, *asked, *source, *target;
+};
+
+/* From now on both directions are forwarded. Any thread. -ENOSPC: no room. -EAFNOSUPPORT: of two
+ * families, or with addresses that only mean something on one link. */
+int xdp_session_add(struct xdp_sessions *sessions, const struct xdp_session *session,
+		    uint32_t *ret_number);
+void xdp_session_remove(struct xdp_sessions *sessions, uint32_t number);
+
+/* CLOCK_MONOTONIC of the last datagram that was forwarded; 0: none was. */
+int64_t xdp_session_last_ns(const struct xdp_sessions *sessions, uint32_t number);
+
+/* A datagram of the session went through the sockets. One thread for each session. */
+void xdp_session_note(struct xdp_sessions *sessions, uint32_t number, enum fast_way_name way,
+		      uint64_t bytes);
+
+/* Gives numbers of removed sessions out again, once no CPU can still be using them. Call about once
+ * a second, from one thread; may wait for some milliseconds. */
+void xdp_sessions_reclaim(struct xdp_sessions *sessions);
+
+/* One session of a filter, as read. */
+struct xdp_session_row {
+	union addr_inet client, asked, source, target;
+	struct {
+		uint64_t packets, bytes;               /* forwarded */
+		uint64_t socket_packets, socket_bytes; /* went through the sockets */
+	} way[FAST_WAYS];
+	int64_t last_ns; /* as above */
+};
+
+/* The sessions of a filter, in no order; *ret_rows is freed with free. Returns how many, or
+ * -errno. */
+int xdp_sessions_read(struct xdp *xdp, struct xdp_session_row **ret_rows, char *error);
+
+/* "echoed", "up-neighbour", ... */
+const char *xdp_fast_name(enum fast_reason reason);
 
 /* The file descriptor of the loaded program, for BPF_PROG_TEST_RUN; and of the clock that a filter
  * loaded with xdp_load asks instead of the kernel's: nanoseconds, set by the test. */
