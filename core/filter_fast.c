@@ -55,10 +55,11 @@ static int64_t session_last_ns(void *ctx, uint32_t number)
 	return xdp_session_last_ns(((struct filter *)ctx)->sessions, number);
 }
 
-static void note_session(void *ctx, uint32_t number, bool to_client, uint32_t bytes)
+static void note_session(void *ctx, uint32_t number, bool to_client, uint32_t packets,
+			 uint64_t bytes)
 {
 	xdp_session_note(((struct filter *)ctx)->sessions, number,
-			 to_client ? FAST_TO_CLIENT : FAST_TO_TARGET, bytes);
+			 to_client ? FAST_TO_CLIENT : FAST_TO_TARGET, packets, bytes);
 }
 
 const struct udp_fast *filter_fast_sessions(void *ctx)

@@ -30,7 +30,11 @@ struct udp_session {
 	struct session_key key;
 	struct timer timer;
 	int64_t active_ns;
-	uint32_t fast; /* its number in the fast path, and 1; 0: it is not there */
+	uint32_t fast; /* its number in the fast path, and 1; 0: it is not there (yet) */
+	struct {
+		uint32_t packets;
+		uint64_t bytes;
+	} early[2]; /* relayed before it was there: to the target, to the client */
 	bool closing;
 	LIST_ENTRY(udp_session) list, bucket;
 };
@@ -185,6 +189,10 @@ static void fast_add(struct udp_session *session)
 		err = fast->add(fast->ctx, &flow, &number);
 	if (!err) {
 		session->fast = number + 1;
+		for (int i = 0; i < 2; i++)
+			if (session->early[i].packets)
+				fast->note(fast->ctx, number, i, session->early[i].packets,
+					   session->early[i].bytes);
 		stats_add(&mgr->stats->fast_sessions, 1);
 	} else {
 		stats_add(err == -ENOSPC ? &mgr->stats->fast_full : &mgr->stats->fast_declined, 1);
@@ -200,12 +208,16 @@ static void fast_remove(struct udp_session *session)
 	session->fast = 0;
 }
 
-static void fast_note(const struct udp_session *session, bool to_client, uint32_t bytes)
+static void fast_note(struct udp_session *session, bool to_client, uint32_t bytes)
 {
 	const struct udp_fast *fast = session->mgr->conf->fast;
 
-	if (session->fast)
-		fast->note(fast->ctx, session->fast - 1, to_client, bytes);
+	if (session->fast) {
+		fast->note(fast->ctx, session->fast - 1, to_client, 1, bytes);
+		return;
+	}
+	session->early[to_client].packets++;
+	session->early[to_client].bytes += bytes;
 }
 
 /* How long nothing has been relayed, by either path. */

@@ -34,8 +34,9 @@ struct udp_fast {
 	void (*remove)(void *ctx, uint32_t number);
 	/* util_now_ns() of its last datagram, give or take a tick of the clock; 0: none yet. */
 	int64_t (*last_ns)(void *ctx, uint32_t number);
-	/* A datagram of the session has come up and was relayed here. */
-	void (*note)(void *ctx, uint32_t number, bool to_client, uint32_t bytes);
+	/* Datagrams of the session came up and were relayed here. */
+	void (*note)(void *ctx, uint32_t number, bool to_client, uint32_t packets,
+		     uint64_t bytes);
 };
 
 /* Fixed while the server runs, and shared by all workers. */

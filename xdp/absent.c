@@ -179,11 +179,12 @@ int64_t xdp_session_last_ns(const struct xdp_sessions *sessions, uint32_t number
 }
 
 void xdp_session_note(struct xdp_sessions *sessions, uint32_t number, enum fast_way_name way,
-		      uint64_t bytes)
+		      uint32_t packets, uint64_t bytes)
 {
 	(void)sessions;
 	(void)number;
 	(void)way;
+	(void)packets;
 	(void)bytes;
 }
 

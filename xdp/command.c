@@ -408,6 +408,25 @@ static int run_stats(const struct command_args *args)
 	return finish(r, error);
 }
 
+static int run_sessions(const struct command_args *args)
+{
+	struct xdp_session_row *rows = NULL;
+	struct xdp *xdp;
+	char error[XDP_ERROR_MAX];
+	int n = xdp_open(args->ifname, &xdp, error);
+
+	if (n < 0)
+		return finish(n, error);
+	n = xdp_sessions_read(xdp, &rows, error);
+	xdp_close(xdp);
+	if (n >= 0 && args->json)
+		command_print_sessions_json(rows, n);
+	else if (n >= 0)
+		command_print_sessions(rows, n);
+	free(rows);
+	return finish(MIN(n, 0), error);
+}
+
 static int run_check(const struct command_args *args)
 {
 	struct rule_set set;
@@ -428,6 +447,7 @@ static const struct command commands[] = {
 	{"add", "IFACE RULE ...", 2, INT_MAX, run_add},
 	{"del", "IFACE RULE ...", 2, INT_MAX, run_del},
 	{"stats", "IFACE [--json] [--all] [--watch [SECONDS]]", 1, 1, run_stats},
+	{"sessions", "IFACE [--json]", 1, 1, run_sessions},
 	{"check", "FILE", 1, 1, run_check},
 };
 
@@ -443,7 +463,7 @@ static int fail_command(const char *word)
 				    word, nearest);
 	return command_fail(COMMAND_MISUSED,
 			    "xdp: '%.120s': no such subcommand; there are attach, detach, status, "
-			    "rules, add, del, stats and check; see: sluice help xdp",
+			    "rules, add, del, stats, sessions and check; see: sluice help xdp",
 			    word);
 }
 

@@ -9,6 +9,9 @@
 #include "xdp/command_priv.h"
 
 #define COUNT_FORMAT "%16" PRIu64 " %20" PRIu64 "  "
+static const char *const fast_modes[FAST_MODES] = {
+	[FAST_OFF] = "off", [FAST_ECHO] = "echo", [FAST_RELAY] = "relay"};
+
 #define COUNT_HEADER "         packets                bytes  "
 
 static const char *format_scaled(double value, double base, const char *const units[], size_t n,
@@ -66,9 +69,10 @@ void command_print_info(const struct xdp_info *info)
 		printf("pinned=elsewhere"); /* another mount namespace, or under a former name */
 	else
 		printf("server=%" PRIu32 " listeners=%" PRIu32, info->pid, info->n_served);
-	printf(" rules=%" PRIu32 " limits=%" PRIu32 " memory=%s generation=%" PRIu64 " since=%s\n",
+	printf(" rules=%" PRIu32 " limits=%" PRIu32 " memory=%s generation=%" PRIu64 " since=%s",
 	       info->n_rules, info->n_limits, command_format_bytes(info->memory, memory),
 	       info->generation, since);
+	printf("%s%s\n", info->fast ? " fast-path=" : "", info->fast ? fast_modes[info->fast] : "");
 }
 
 static json_t *count_json(const struct filter_count *count)
@@ -79,10 +83,11 @@ static json_t *count_json(const struct filter_count *count)
 
 json_t *command_info_json(const struct xdp_info *info)
 {
-	return json_pack("{s:s, s:s, s:s?, s:b, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:s, s:s?, s:b, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+			 "s:I}",
 			 "interface", info->ifname, "mode", xdp_mode_name(info->mode),
 			 "native_error", info->native_err ? strerror(-info->native_err) : NULL,
-			 "pinned", info->pinned, "pid",
+			 "pinned", info->pinned, "fast_path", fast_modes[info->fast], "pid",
 			 info->pinned ? json_null() : json_integer((json_int_t)info->pid),
 			 "listeners", (json_int_t)info->n_served, "rules",
 			 (json_int_t)info->n_rules, "limits", (json_int_t)info->n_limits, "memory",
@@ -108,6 +113,22 @@ static void print_reasons(const struct xdp_stats *stats)
 	}
 }
 
+/* What became of datagrams that passed, where a server serves them there. */
+static void print_fast(const struct xdp_stats *stats)
+{
+	bool any = false;
+
+	for (int i = 0; i < FAST_REASONS; i++) {
+		if (!stats->fast[i].packets)
+			continue;
+		if (!any)
+			printf("\n" COUNT_HEADER "fast path\n");
+		any = true;
+		printf(COUNT_FORMAT "%s\n", (uint64_t)stats->fast[i].packets,
+		       (uint64_t)stats->fast[i].bytes, xdp_fast_name((enum fast_reason)i));
+	}
+}
+
 void command_print_stats(const struct xdp_stats *stats, bool all)
 {
 	bool whole = all || stats->n_rules <= COMMAND_RULES_BRIEF;
@@ -120,6 +141,7 @@ void command_print_stats(const struct xdp_stats *stats, bool all)
 		       (uint64_t)stats->by_verdict[v].bytes,
 		       command_verdict_name((enum filter_verdict)v));
 	print_reasons(stats);
+	print_fast(stats);
 	printf("\n" COUNT_HEADER "rule (of a limit: what it dropped)\n");
 	for (uint32_t i = 0; i < stats->n_rules; i++) {
 		const struct filter_count *count = &stats->by_rule[i];
@@ -147,7 +169,7 @@ static void print_member(const char *name, json_t *value)
 /* Written piece by piece: a set of a million rules would be a tree of some 600 MB. */
 void command_print_stats_json(const struct xdp_info *info, const struct xdp_stats *stats)
 {
-	json_t *verdicts = json_object(), *reasons = json_object();
+	json_t *verdicts = json_object(), *reasons = json_object(), *fast = json_object();
 	char text[RULE_TEXT_MAX];
 
 	for (int v = 0; v < FILTER_VERDICTS; v++)
@@ -159,10 +181,14 @@ void command_print_stats_json(const struct xdp_info *info, const struct xdp_stat
 					      count_json(&stats->by_reason[r][FILTER_PASS]),
 					      command_verdict_name(FILTER_DROP),
 					      count_json(&stats->by_reason[r][FILTER_DROP])));
+	for (int i = 0; i < FAST_REASONS; i++)
+		json_object_set_new(fast, xdp_fast_name((enum fast_reason)i),
+				    count_json(&stats->fast[i]));
 	puts("{");
 	print_member("filter", command_info_json(info));
 	print_member("verdicts", verdicts);
 	print_member("reasons", reasons);
+	print_member("fast_path", fast);
 	printf("  \"rules\": [");
 	for (uint32_t i = 0; i < stats->n_rules; i++) {
 		json_t *rule = json_pack("{s:s, s:I, s:I}", "rule",

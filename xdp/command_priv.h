@@ -70,6 +70,10 @@ json_t *command_info_json(const struct xdp_info *info);
 void command_print_stats(const struct xdp_stats *stats, bool all);
 void command_print_stats_json(const struct xdp_info *info, const struct xdp_stats *stats);
 
+/* command_sessions.c */
+void command_print_sessions(const struct xdp_session_row *rows, int n);
+void command_print_sessions_json(const struct xdp_session_row *rows, int n);
+
 /* command_rate.c: pure. What happened between two readings, per second. */
 struct command_rate {
 	double packets, bytes;

@@ -358,11 +358,11 @@ int64_t xdp_session_last_ns(const struct xdp_sessions *s, uint32_t number)
 }
 
 void xdp_session_note(struct xdp_sessions *s, uint32_t number, enum fast_way_name name,
-		      uint64_t bytes)
+		      uint32_t packets, uint64_t bytes)
 {
 	struct fast_way *way = &s->ways[FAST_WAY(number, name)];
 
-	__atomic_store_n(&way->socket_packets, way->socket_packets + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&way->socket_packets, way->socket_packets + packets, __ATOMIC_RELAXED);
 	__atomic_store_n(&way->socket_bytes, way->socket_bytes + bytes, __ATOMIC_RELAXED);
 }
 

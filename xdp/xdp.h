@@ -145,9 +145,9 @@ void xdp_session_remove(struct xdp_sessions *sessions, uint32_t number);
 /* CLOCK_MONOTONIC of the last datagram that was forwarded; 0: none was. */
 int64_t xdp_session_last_ns(const struct xdp_sessions *sessions, uint32_t number);
 
-/* A datagram of the session went through the sockets. One thread for each session. */
+/* Datagrams of the session went through the sockets. One thread for each session. */
 void xdp_session_note(struct xdp_sessions *sessions, uint32_t number, enum fast_way_name way,
-		      uint64_t bytes);
+		      uint32_t packets, uint64_t bytes);
 
 /* Gives numbers of removed sessions out again, once no CPU can still be using them. Call about once
  * a second, from one thread; may wait for some milliseconds. */
