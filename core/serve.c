@@ -26,7 +26,7 @@ enum {
 		64, /* for what is not a connection: standard streams, backends, the resolver */
 	DESCRIPTORS_PER_WORKER = 8,
 	PIPES_SHARE = 64,            /* of all descriptors at most this part is for pipes */
-	DESCRIPTORS_PER_FILTER = 32, /* a link, a program, its maps; twice when replaced */
+	DESCRIPTORS_PER_FILTER = 64, /* links, programs, maps; twice while it is loaded */
 	CONNS_MAX = 1 << 20,
 	SOCKS_SPARE = 16, /* a handle is free only when its close has been handled */
 	LOCAL_MAX = 256,
