@@ -251,6 +251,6 @@ net_up() {
 	done
 	net_enter="nsenter --target $server --net"
 	net_load=(nsenter --target "$client" --net)
-	[[ $1 == *off ]] || net_options="--xdp $sdev --xdp-mode native"
+	[[ $1 == *off ]] || net_options="--xdp $sdev --xdp-mode native --fast-path off"
 	[ -n "$net_thread" ]
 }

@@ -155,3 +155,56 @@ Test(opt_xdp, words_are_handed_over)
 		cr_expect_eq(opt.xdp_argv, argv + 2);
 	}
 }
+
+Test(opt_xdp, fast_path)
+{
+	static const struct {
+		const char *line;
+		enum opt_fast_path fast_path;
+		int sessions;
+	} rows[] = {
+		{"echo -l udp:a:1", OPT_FAST_AUTO, 0},
+		{"echo -l udp:a:1 --fast-path auto", OPT_FAST_AUTO, 0},
+		{"echo -l udp:a:1 --fast-path off", OPT_FAST_OFF, 0},
+		{"echo -l udp:a:1 --fast-path on --xdp eth0", OPT_FAST_ON, 0},
+		{"discard -l udp:a:1 --xdp eth0 --fast-path off", OPT_FAST_OFF, 0},
+		{"relay -l udp:a:1 -t udp:b:1 --xdp eth0 --fast-sessions 65536", OPT_FAST_AUTO,
+		 65536},
+		{"relay -l udp:a:1 -t udp:b:1 --xdp eth0 --fast-sessions=1 --fast-path=on",
+		 OPT_FAST_ON, 1},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct opt opt;
+		char error[OPT_ERROR_MAX];
+
+		cr_assert_eq(parse(rows[i].line, &opt, error), 0, "%s: %s", rows[i].line, error);
+		cr_expect_eq(opt.fast_path, rows[i].fast_path, "%s", rows[i].line);
+		cr_expect_eq(opt.fast_sessions, rows[i].sessions, "%s", rows[i].line);
+	}
+}
+
+Test(opt_xdp, fast_path_mistakes)
+{
+	static const struct {
+		const char *line, *why;
+	} rows[] = {
+		{"echo -l udp:a:1 --fast-path on", "--fast-path on: no interface"},
+		{"relay -l udp:a:1 -t udp:b:1 --fast-sessions 5", "--fast-sessions: no interface"},
+		{"echo -l udp:a:1 --xdp eth0 --fast-path fast", "must be auto, on or off"},
+		{"echo -l udp:a:1 --xdp eth0 --fast-path aut", "did you mean auto?"},
+		{"echo -l udp:a:1 --xdp eth0 --fast-sessions 5", "only a relay has sessions"},
+		{"discard -l udp:a:1 --xdp eth0 --fast-path on", "discard has none"},
+		{"relay -l udp:a:1 -t udp:b:1 --xdp eth0 --fast-sessions 0", "from 1 to 65536"},
+		{"relay -l udp:a:1 -t udp:b:1 --xdp eth0 --fast-sessions 65537", "from 1 to 65536"},
+		{"echo -l udp:a:1 --xdp eth0 --fast-path", "its value is missing"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct opt opt;
+		char error[OPT_ERROR_MAX];
+
+		cr_assert_eq(parse(rows[i].line, &opt, error), -EINVAL, "%s", rows[i].line);
+		cr_expect(strstr(error, rows[i].why), "%s: %s", rows[i].line, error);
+	}
+}

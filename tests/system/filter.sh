@@ -13,7 +13,7 @@ v4=10.77.0.9:7007 v6="[fd77::9]:7007"
 serve() { # MODE [ARGUMENT...]
 	NS=$server sluice_start one echo -l udp:0.0.0.0:7007 -l "udp:[::]:7007" \
 		-l tcp:0.0.0.0:7007 -l "tcp:[::]:7007" \
-		--xdp "$door" --xdp-mode "$1" --xdp-rules "$dir/rules" "${@:2}"
+		--xdp "$door" --xdp-mode "$1" --xdp-rules "$dir/rules" --fast-path off "${@:2}"
 }
 
 swap() { # TO BYTES
