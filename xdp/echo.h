@@ -34,10 +34,16 @@ static always_inline bool is_odd_source4(__u32 addr)
 	return first == 0 || first == 127 || first >= 224;
 }
 
+/* Unspecified, loopback, and IPv4 in IPv6. */
+static always_inline bool is_odd6(const __u32 addr[4])
+{
+	return addr[0] == 0 && addr[1] == 0;
+}
+
 static always_inline bool is_odd_source6(const __u32 addr[4])
 {
-	if (addr[0] == 0 && addr[1] == 0)
-		return true; /* unspecified, loopback, and IPv4 in IPv6 */
+	if (is_odd6(addr))
+		return true;
 	return (bpf_ntohl(addr[0]) & 0xff000000) == 0xff000000;
 }
 
@@ -98,7 +104,7 @@ static always_inline __u32 check_addresses(void *locals, const struct packet *p,
 	const __u32 *from = v6 ? p->src : src, *to = v6 ? p->dst : dst;
 	const struct fast_locals *bucket = locals_of(locals, to);
 
-	if (!bucket || local_kind(bucket, to) != FAST_LOCAL_UNICAST)
+	if (!bucket || local_kind(bucket, to) != FAST_LOCAL_UNICAST || (v6 && is_odd6(p->dst)))
 		return FAST_UP_ADDRESS;
 	if (v6 ? is_odd_source6(p->src) : is_odd_source4(p->src[0]))
 		return FAST_UP_SOURCE;

@@ -16,28 +16,29 @@ enum fast_mode { FAST_OFF, FAST_ECHO, FAST_RELAY, FAST_MODES };
 enum fast_reason {
 	FAST_ECHOED,
 	FAST_FORWARDED,
-	FAST_UP_OFF,       /* switched off: the server drains, or the interface cannot send */
-	FAST_UP_SESSION,   /* to a relay's listener, of no session in the table */
-	FAST_UP_FRAGMENT,  /* the first of a fragmented datagram */
-	FAST_UP_HEADERS,   /* IP options, extension headers */
-	FAST_UP_BUFFERS,   /* a frame in several buffers */
-	FAST_UP_VLAN,      /* a tag that is not forwarded, or of no VLAN of this host */
-	FAST_UP_ADDRESS,   /* not for this interface's MAC, or no unicast address of this host */
-	FAST_UP_SOURCE,    /* a source that is not answered, or that the stack has to judge */
-	FAST_UP_CHECKSUM,  /* unfinished by its sender (on a veth), or missing over IPv6 */
-	FAST_UP_HOP_LIMIT, /* may go no further */
-	FAST_UP_MTU,       /* larger than the way takes */
-	FAST_UP_NEIGHBOUR, /* the next hop's address is not known (yet) */
-	FAST_UP_ROUTE,     /* no route, blackhole, or to this host itself */
-	FAST_UP_EGRESS,    /* out of an interface without the fast path */
+	FAST_UP_OFF,        /* switched off: the server drains, or the interface cannot send */
+	FAST_UP_SESSION,    /* to a relay's listener, of no session in the table */
+	FAST_UP_FRAGMENT,   /* the first of a fragmented datagram */
+	FAST_UP_HEADERS,    /* IP options, extension headers */
+	FAST_UP_BUFFERS,    /* a frame in several buffers */
+	FAST_UP_VLAN,       /* a tag that is not forwarded, or of no VLAN of this host */
+	FAST_UP_ADDRESS,    /* not for this interface's MAC, or no unicast address of this host */
+	FAST_UP_SOURCE,     /* a source that is not answered, or that the stack has to judge */
+	FAST_UP_CHECKSUM,   /* unfinished by its sender (on a veth), or missing over IPv6 */
+	FAST_UP_HOP_LIMIT,  /* may go no further */
+	FAST_UP_MTU,        /* larger than the way takes */
+	FAST_UP_NEIGHBOUR,  /* the next hop's address is not known (yet) */
+	FAST_UP_ROUTE,      /* no route, blackhole, or to this host itself */
+	FAST_UP_EGRESS,     /* out of an interface without the fast path */
 	FAST_UP_FORWARDING, /* no routes are looked up: net.ipv[46].conf.lo.forwarding is 0 */
-	FAST_UP_REFRESH, /* now and then: keeps the kernel's neighbour table confirmed */
+	FAST_UP_REFRESH,    /* now and then: keeps the kernel's neighbour table confirmed */
 	FAST_REASONS
 };
 
 enum {
 	FAST_SESSIONS_MAX = 65536,
-	FAST_LOCAL_BUCKETS = 256,
+	FAST_LOCAL_BITS = 10,
+	FAST_LOCAL_BUCKETS = 1 << FAST_LOCAL_BITS,
 	FAST_LOCAL_SLOTS = 4,
 	FAST_HOPS = 1024, /* next hops remembered by each CPU; a power of two */
 	FAST_EGRESS_MAX = 16,
@@ -65,7 +66,7 @@ struct fast_host {
 	__u8 mac[6];
 	__u32 ifindex;
 	__u32 refused; /* errno, of frames that were sent out of it; see watch.bpf.c */
-	__u32 unused;
+	__u32 netns;   /* inode of the network namespace that ifindex is of */
 	__u64 vlans[FAST_VLANS / 64]; /* numbers that have an interface here; 0 always has */
 };
 
@@ -83,7 +84,7 @@ static inline __attribute__((always_inline)) __u32 fast_local_bucket(const __u32
 {
 	__u32 word = addr[0] ^ addr[1] ^ addr[2] ^ addr[3];
 
-	return (word * 0x9e3779b1U) >> 24;
+	return (word * 0x9e3779b1U) >> (32 - FAST_LOCAL_BITS);
 }
 
 /* ---- sessions ---- */
@@ -111,7 +112,7 @@ enum fast_way_name { FAST_TO_TARGET, FAST_TO_CLIENT, FAST_WAYS };
 struct fast_way {
 	__u32 src[4], dst[4]; /* what to write; network order, IPv4 in the first */
 	__u16 src_port, dst_port;
-	__u16 ip_delta; /* to add to the complement of the IPv4 header's checksum (RFC 1624), */
+	__u16 ip_delta;   /* to add to the complement of the IPv4 header's checksum (RFC 1624), */
 	__u16 udp_delta;  /* a hop less included, and to that of UDP */
 	__u32 generation; /* never twice the same for a number */
 	__u8 v6;

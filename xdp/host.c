@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -77,17 +78,14 @@ static int write_locals(const struct xdp *xdp, const struct fast_locals *locals)
 static int write_host(const struct xdp *xdp, const struct fast_host *host)
 {
 	struct fast_host *there = load_map_values(xdp, MAP_HOST, sizeof(*host));
+	struct fast_host now = *host;
 
 	if (!there)
 		return -errno;
-	if (there->on != host->on || memcmp(there->mac, host->mac, sizeof(host->mac)) ||
-	    memcmp(there->vlans, host->vlans, sizeof(host->vlans)) ||
-	    there->reverse != host->reverse) {
-		uint32_t refused = there->refused;
-
-		*there = *host;
-		there->refused = refused;
-	}
+	now.refused = __atomic_load_n(&there->refused, __ATOMIC_SEQ_CST);
+	now.on &= !now.refused;
+	if (memcmp(there, &now, sizeof(now)))
+		*there = now;
 	load_unmap(there, sizeof(*host));
 	return 0;
 }
@@ -172,6 +170,14 @@ static bool is_veth(int fd, struct ifreq *request)
 	return !strcmp(info.driver, "veth");
 }
 
+/* The inode, which the kernel has in 32 bits. */
+static uint32_t own_netns(void)
+{
+	struct stat st;
+
+	return stat("/proc/thread-self/ns/net", &st) ? 0 : (uint32_t)st.st_ino;
+}
+
 static int read_interface(const struct xdp *xdp, struct fast_host *host)
 {
 	struct ifreq request = {0};
@@ -252,6 +258,7 @@ int xdp_fast_refresh(struct xdp *xdp, char *error)
 		return err;
 	host.on = 1;
 	host.ifindex = xdp->ifindex;
+	host.netns = own_netns();
 	host.reverse = is_strict(xdp->ifname);
 	host.hop_limit4 = (uint8_t)read_number("/proc/sys/net/ipv4/ip_default_ttl", HOP_LIMIT);
 	host.hop_limit6 = (uint8_t)read_setting("/proc/sys/net/ipv6/conf/%s/hop_limit", xdp->ifname,

@@ -17,10 +17,22 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /* The kernel's own, as far as it is looked at. */
-struct net_device {
-	int ifindex;
+struct ns_common {
+	unsigned int inum;
 } __attribute__((preserve_access_index));
 
+struct net {
+	struct ns_common ns;
+} __attribute__((preserve_access_index));
+
+typedef struct {
+	struct net *net;
+} __attribute__((preserve_access_index)) possible_net_t;
+
+struct net_device {
+	int ifindex;
+	possible_net_t nd_net;
+} __attribute__((preserve_access_index));
 
 /* Those of the filter that is watched. */
 struct {
@@ -45,13 +57,15 @@ static bool passes(int err)
 	       err == -ENOBUFS || err == -EBUSY || err == -EAGAIN;
 }
 
-static void refuse(__u32 ifindex, int err)
+/* dev is one of the same network namespace: each has indexes of its own. */
+static void refuse(const struct net_device *dev, __u32 ifindex, int err)
 {
 	struct fast_host *own;
 	__u32 zero = 0;
 
 	own = bpf_map_lookup_elem(&host, &zero);
-	if (passes(err) || !own || own->ifindex != ifindex)
+	if (passes(err) || !own || own->ifindex != ifindex ||
+	    own->netns != dev->nd_net.net->ns.inum)
 		return;
 	own->refused = -err;
 	own->on = 0;
@@ -64,14 +78,14 @@ SEC("tp_btf/xdp_devmap_xmit")
 int BPF_PROG(on_devmap_xmit, const struct net_device *from, const struct net_device *to, int sent,
 	     int drops, int err)
 {
-	refuse((__u32)to->ifindex, err);
+	refuse(to, (__u32)to->ifindex, err);
 	return 0;
 }
 
 SEC("tp_btf/xdp_bulk_tx")
 int BPF_PROG(on_bulk_tx, const struct net_device *dev, int sent, int drops, int err)
 {
-	refuse((__u32)dev->ifindex, err);
+	refuse(dev, (__u32)dev->ifindex, err);
 	return 0;
 }
 
@@ -82,6 +96,6 @@ int BPF_PROG(on_redirect_err, const struct net_device *from, const void *program
 	     int err, int map_type, __u32 map_id, __u32 index)
 {
 	if (map_type == BPF_MAP_TYPE_UNSPEC)
-		refuse(index, err);
+		refuse(from, index, err);
 	return 0;
 }
