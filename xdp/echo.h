@@ -161,7 +161,7 @@ static always_inline __u32 echo(struct xdp_md *ctx, const struct packet *p, __u3
 	if (why != FAST_FITS)
 		return why;
 	port = f.udp->source;
-	if (is_odd_port(port))
+	if (is_odd_port(port) || f.eth->h_source[0] & 1)
 		return FAST_UP_SOURCE;
 	if (p->n_tags && !has_vlans(p, host))
 		return FAST_UP_VLAN;

@@ -110,7 +110,7 @@ static always_inline __u32 forward(struct xdp_md *ctx, const struct packet *p, _
 	struct fast_way *way;
 	struct plain f;
 	struct hop *hop;
-	__u32 why = find_headers(ctx, p, l3, v6, &f), *number, slot, bytes;
+	__u32 why = find_headers(ctx, p, l3, v6, &f), *number, slot;
 	__u64 now;
 
 	if (why != FAST_FITS)
@@ -142,9 +142,8 @@ static always_inline __u32 forward(struct xdp_md *ctx, const struct packet *p, _
 	}
 	if (hop->why != FAST_FITS)
 		return hop->why;
-	bytes = v6 ? bpf_ntohs(f.ip6->payload_len) + sizeof(struct ipv6hdr)
-		   : bpf_ntohs(f.ip->tot_len);
-	if (bytes > hop->mtu)
+	/* Padding counts: a device looks at the frame. */
+	if (p->bytes - sizeof(*f.eth) > hop->mtu)
 		return FAST_UP_MTU;
 	rewrite(&f, v6, way, hop);
 	__sync_fetch_and_add(&way->packets, 1);

@@ -286,7 +286,6 @@ int xdp_session_add(struct xdp_sessions *s, const struct xdp_session *session, u
 		 session->target);
 	fill_way(&ways[FAST_TO_CLIENT], session->target, session->source, session->asked,
 		 session->client);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	err = add_key(s, session->client, session->asked, FAST_WAY(number, FAST_TO_TARGET));
 	if (!err) {
 		err = add_key(s, session->target, session->source,
