@@ -205,18 +205,33 @@ static bool is_strict(const char *ifname)
 	return MAX(all, own) == 1;
 }
 
+/* The kernel has a broadcast route for it whether or not the address was given one. */
+static void add_broadcast(const struct ifaddrs *entry, struct fast_locals *locals)
+{
+	const union addr_inet *mask = (const union addr_inet *)entry->ifa_netmask;
+	const union addr_inet *broad = (const union addr_inet *)entry->ifa_broadaddr;
+	union addr_inet all = {.v4 = *(const struct sockaddr_in *)entry->ifa_addr};
+
+	if (!(entry->ifa_flags & IFF_BROADCAST))
+		return;
+	if (broad && broad->sa.sa_family == AF_INET)
+		add_local(locals, broad, FAST_LOCAL_BROADCAST);
+	if (!mask || mask->sa.sa_family != AF_INET || ~ntohl(mask->v4.sin_addr.s_addr) < 2)
+		return; /* RFC 3021: a subnet of two has none */
+	all.v4.sin_addr.s_addr |= ~mask->v4.sin_addr.s_addr;
+	add_local(locals, &all, FAST_LOCAL_BROADCAST);
+}
+
 static void add_interface(const struct xdp *xdp, const struct ifaddrs *entry,
 			  struct fast_locals *locals)
 {
 	const union addr_inet *addr = (const union addr_inet *)entry->ifa_addr;
-	const union addr_inet *broad = (const union addr_inet *)entry->ifa_broadaddr;
 
 	if (!addr || !(entry->ifa_flags & IFF_UP) || entry->ifa_flags & IFF_LOOPBACK)
 		return;
 	if (addr->sa.sa_family == AF_INET) {
 		add_local(locals, addr, FAST_LOCAL_UNICAST);
-		if (entry->ifa_flags & IFF_BROADCAST && broad && broad->sa.sa_family == AF_INET)
-			add_local(locals, broad, FAST_LOCAL_BROADCAST);
+		add_broadcast(entry, locals);
 	} else if (addr->sa.sa_family == AF_INET6 && (!IN6_IS_ADDR_LINKLOCAL(&addr->v6.sin6_addr) ||
 						      !strcmp(entry->ifa_name, xdp->ifname))) {
 		add_local(locals, addr, FAST_LOCAL_UNICAST);
