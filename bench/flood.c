@@ -21,16 +21,24 @@
 
 static const char usage_text[] =
 	"usage: flood send --dev DEV --to-mac MAC [options]\n"
-	"       flood cost [options] NAME,PROGRAM-ID,PORT,pass|drop ...\n"
+	"       flood count --dev DEV [options]\n"
+	"       flood cost [options] NAME,PROGRAM-ID,PORT,pass|drop|sent[,restored] ...\n"
 	"       flood ask [options]\n"
 	"send: frames go out of DEV as fast as one core makes them; prints one line\n"
+	"count: datagrams to the port of --to that arrive at DEV and end there, until a signal or\n"
+	"      the end of --seconds; SIGUSR1 starts anew\n"
 	"cost: each XDP program and two small ones, timed in each round by BPF_PROG_TEST_RUN\n"
-	"      with a datagram to PORT; prints round,name,ns of CPU,ns as the kernel counts\n"
+	"      with a datagram to PORT; prints round,name,ns of CPU,ns as the kernel counts;\n"
+	"      restored: with headers that a small program writes first, which has a row, too\n"
 	"ask:  sends datagrams from an ordinary socket and counts those that come back\n"
-	"  --dev DEV        the interface; its peer has to be able to receive XDP frames\n"
+	"  --dev DEV        the interface; its peer has to be able to receive XDP frames;\n"
+	"                   cost: where a restored frame has come in\n"
 	"  --to-mac MAC     the peer's address\n"
 	"  --from ADDR/LEN  source; the bits behind the prefix are random (198.18.0.0/16)\n"
 	"  --from-port P    source port (random)\n"
+	"  --ports N        N source ports in turn, from --from-port on\n"
+	"  --stamps         send: the payload begins with the time; count: take it from there\n"
+	"  --answers        count: datagrams from that port instead\n"
 	"  --to ADDR:PORT   destination (10.77.0.1:7007)\n"
 	"  --bytes N        of UDP payload (18)\n"
 	"  --rate N         datagrams per second (send: no limit; ask: 1000)\n"
@@ -44,6 +52,7 @@ static const struct {
 	int (*run)(const struct flood_opts *o);
 } commands[] = {
 	{"send", flood_send},
+	{"count", flood_count},
 	{"cost", flood_cost},
 	{"ask", flood_ask},
 };
@@ -87,7 +96,7 @@ static uint16_t fold(uint32_t sum)
 
 void flood_frame(const struct flood_opts *o, uint16_t port, struct flood_frame *ret_frame)
 {
-	struct flood_frame f = {.len = 42 + o->bytes};
+	struct flood_frame f = {.len = FLOOD_HEADER_BYTES + o->bytes};
 	struct ethhdr eth = {.h_proto = htons(ETH_P_IP)};
 	struct iphdr ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP};
 	struct udphdr udp = {.dest = htons(port), .len = htons(8 + o->bytes)};
@@ -98,11 +107,13 @@ void flood_frame(const struct flood_opts *o, uint16_t port, struct flood_frame *
 	ip.tot_len = htons(28 + o->bytes);
 	ip.daddr = htonl(o->to);
 	f.ip_sum = add_words(0, &ip, sizeof(ip));
-	memset(f.data + 42, 'x', o->bytes);
+	memset(f.data + FLOOD_HEADER_BYTES, 'x', o->bytes);
+	if (o->stamps)
+		memset(f.data + FLOOD_HEADER_BYTES, 0, sizeof(uint64_t));
 	f.udp_sum = add_words(0, &ip.daddr, sizeof(ip.daddr));
 	f.udp_sum += htons(IPPROTO_UDP) + udp.len;
 	f.udp_sum = add_words(f.udp_sum, &udp, sizeof(udp));
-	f.udp_sum = add_words(f.udp_sum, f.data + 42, o->bytes);
+	f.udp_sum = add_words(f.udp_sum, f.data + FLOOD_HEADER_BYTES, o->bytes);
 
 	ip.saddr = from;
 	source = (from & 0xffff) + (from >> 16);
@@ -198,6 +209,15 @@ static void set_option(struct flood_opts *o, int opt, const char *arg)
 	case 'p':
 		o->from_port = parse_number("--from-port", arg, 1, 65535);
 		break;
+	case 'P':
+		o->ports = parse_number("--ports", arg, 1, 32768);
+		break;
+	case 'S':
+		o->stamps = true;
+		break;
+	case 'A':
+		o->answers = true;
+		break;
 	case 't':
 		number = o->to_port;
 		o->to = parse_addr("--to", arg, ':', 65535, &number);
@@ -237,6 +257,9 @@ static struct flood_opts parse_options(int argc, char **argv)
 		{"to-mac", required_argument, NULL, 'm'},
 		{"from", required_argument, NULL, 'f'},
 		{"from-port", required_argument, NULL, 'p'},
+		{"ports", required_argument, NULL, 'P'},
+		{"stamps", no_argument, NULL, 'S'},
+		{"answers", no_argument, NULL, 'A'},
 		{"to", required_argument, NULL, 't'},
 		{"bytes", required_argument, NULL, 'b'},
 		{"rate", required_argument, NULL, 'r'},

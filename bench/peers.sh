@@ -4,7 +4,8 @@
 # Relays of others to measure against: HAProxy, nginx stream and socat, each in the foreground with
 # a configuration of its own in $scratch. Nothing of the system's is read or written, and all of
 # them relay one listener to one upstream on 127.0.0.1, without logs, health checks or limits that
-# they could meet. What was tried for their settings: bench/README.md.
+# they could meet. nginx does so between other addresses and behind a command when $peer_listen,
+# $peer_target and $peer_enter are set. What was tried for their settings: bench/README.md.
 
 peer_names="haproxy nginx socat"
 PATH=$PATH:/usr/sbin:/sbin # where Debian keeps them, which users do not search
@@ -93,8 +94,8 @@ nginx_config() { # DIR TRANSPORT PORT UPSTREAM CONNS WORKERS BUFFER
 	stream {
 		access_log off;
 		server {
-			listen 127.0.0.1:$3 $options;
-			proxy_pass 127.0.0.1:$4;
+			listen ${peer_listen:-127.0.0.1}:$3 $options;
+			proxy_pass ${peer_target:-127.0.0.1}:$4;
 			proxy_timeout $timeout;
 			proxy_buffer_size $7;
 		}
@@ -105,14 +106,14 @@ nginx_config() { # DIR TRANSPORT PORT UPSTREAM CONNS WORKERS BUFFER
 # --- starting --------------------------------------------------------------------------------
 
 # Whether somebody listens: sockets in state LISTEN, or bound ones of UDP.
-port_used() { # TRANSPORT PORT
+port_used() { # TRANSPORT PORT [PID]: where that process sees it
 	local hex state=0A
 
 	printf -v hex ':%04X' "$2"
 	[ "$1" = udp ] && state=07
 	awk -v port="$hex" -v state="$state" \
 		'$4 == state && substr($2, 9) == port { found = 1; exit } END { exit !found }' \
-		"/proc/net/$1"
+		"/proc/${3:-self}/net/$1"
 }
 
 # Sets port to a free one, below those that the kernel hands out for port 0.
@@ -134,7 +135,7 @@ peer_ready() { # NAME TRANSPORT PORT PID WORKERS
 
 	case $1 in
 	nginx)
-		port_used "$2" "$3" || return
+		port_used "$2" "$3" "$4" || return
 		mapfile -t tree < <(children_of "$4")
 		[ ${#tree[@]} -ge "$5" ] || return
 		server_tree+=("${tree[@]}")
@@ -155,8 +156,8 @@ peer_launch() { # NAME TRANSPORT PORT UPSTREAM CONNS WORKERS KIB
 		;;
 	nginx)
 		nginx_config "$dir" "$2" "$3" "$4" "$5" "$6" "${7:-16}k" >"$dir/nginx.conf"
-		server_launch "$scratch/stderr" "${pin[@]}" nginx -e stderr -p "$dir" \
-			-c "$dir/nginx.conf"
+		server_launch "$scratch/stderr" "${pin[@]}" "${peer_enter[@]}" nginx -e stderr \
+			-p "$dir" -c "$dir/nginx.conf"
 		;;
 	socat)
 		server_launch "$scratch/stderr" "${pin[@]}" socat -b $((${7:-64} * 1024)) \

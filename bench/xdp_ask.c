@@ -31,15 +31,19 @@ struct question {
 
 static int open_socket(const struct flood_opts *o)
 {
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(o->to_port)};
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(o->from_port)};
 	int fd, err;
 
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	if (o->from_port && bind(fd, (struct sockaddr *)&sin, sizeof(sin)))
+		goto fail;
 	sin.sin_addr.s_addr = htonl(o->to);
+	sin.sin_port = htons(o->to_port);
 	if (connect(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0)
 		return fd;
+fail:
 	err = errno;
 	close(fd);
 	return -err;

@@ -82,21 +82,55 @@ cost_own() {
 	local id
 
 	cost_sluice "sluice_port_drop sluice_port_pass" 'drop to-port 7007' &&
-		cost_cells+=("sluice_port_drop,$id,7007,drop" "sluice_port_pass,$id,7008,pass")
+		cost_cells+=("sluice_port_drop,$id,7007,drop" "sluice_port_pass,$id,7008,pass"
+			"restored_port_drop,$id,7007,drop,restored")
 	cost_sluice sluice_limit 'default drop' 'pass from 10.0.0.0/8 to-port 7007' \
 		'limit to-port 7007 rate 1000000000 per source' &&
 		cost_cells+=("sluice_limit,$id,7007,pass")
 }
 
+# net_program DEV: the id of the program on an interface of the server's.
+net_program() {
+	ip -n "$net_server" -d link show "$1" | sed -n 's/.*prog\/xdp id \([0-9]*\) .*/\1/p'
+}
+
+# Real servers, and a session that a client has opened. The echo has an interface of its own, with
+# the same address as that of the relay, so that the same frame is for both.
+cost_fast_start() {
+	local enter="nsenter --net=/run/netns/$net_server" relay_port
+
+	ip -n "$net_server" link add "$net_edev" address "$net_smac" type veth \
+		peer name "peer$net_edev" && ip -n "$net_server" link set "$net_edev" up &&
+		server_start "$enter $bin/sluice relay -l udp:10.77.0.1:0 -t udp:10.78.0.2:7008 \
+			-w 1 --xdp $net_sdev --xdp $net_rdev --fast-path on" "$scratch/fast" ||
+		return
+	relay_port=$server_port
+	server_start "$enter $bin/sluice echo -l udp:10.77.0.1:0 -w 1 --xdp $net_edev \
+		--fast-path on" "$scratch/fast" || return
+	in_ns "$net_client" "$bin/flood" ask --to "10.77.0.1:$relay_port" --from-port 40000 \
+		--rate 20 --seconds 0.1 >"$scratch/ask" || return
+	cost_cells+=("restored_echo,$(net_program "$net_edev"),$server_port,sent,restored"
+		"restored_forward,$(net_program "$net_sdev"),$relay_port,sent,restored")
+}
+
+cost_fast() {
+	cost_fast_start && return
+	missing "fast_echo fast_forward" "$(tail -n 1 "$scratch/fast")"
+	failed=1
+}
+
 cost() {
 	local n=${rounds:-15} round said='' fd device line
 
-	net_delete
+	net_relay_up || die "no network namespaces"
 	net_add "$net_cost" || die "no network namespace"
 	cost_peers
 	cost_own
-	exec {fd}< <(exec "$bin/flood" cost --cpu "$flood_cpu" --rounds "$n" --repeat "$repeat" \
-		--from 10.77.0.2 --from-port 40000 --to 10.77.0.1 "${cost_cells[@]}")
+	cost_fast
+	exec {fd}< <(exec "${guard[@]}" nsenter --net="/run/netns/$net_server" "$bin/flood" cost \
+		--cpu "$flood_cpu" --rounds "$n" --repeat "$repeat" --dev "$net_sdev" \
+		--to-mac "$net_smac" --from 10.77.0.2 --from-port 40000 --to 10.77.0.1 \
+		"${cost_cells[@]}")
 	children+=($!)
 	while read -r -u "$fd" line; do
 		record cost "$line"
@@ -106,6 +140,7 @@ cost() {
 	done
 	exec {fd}<&-
 	await || fail "flood cost"
+	servers_stop
 	for ((; cost_devices > 0; cost_devices--)); do
 		in_ns "$net_cost" "$bin/sluice" xdp detach "blx$cost_devices" >/dev/null 2>&1
 	done

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tool of bench/xdp: makes floods, times XDP programs, and is a client that counts its
- * answers.
+ * The tool of bench/xdp: makes floods, counts where they arrive, times XDP programs, and is a
+ * client that counts its answers.
  *
- * flood.c reads the options and builds frames; xdp_send.c, xdp_cost.c and xdp_ask.c are the three
- * commands; flood.bpf.c is what runs in the kernel.
+ * flood.c reads the options and builds frames; xdp_send.c, xdp_count.c, xdp_cost.c and xdp_ask.c
+ * are the commands; flood.bpf.c is what runs in the kernel.
  */
 #ifndef XDP_FLOOD_H
 #define XDP_FLOOD_H
@@ -15,6 +15,7 @@
 
 #define FLOOD_NS_PER_S INT64_C(1000000000)
 #define FLOOD_BYTES_MAX 1400
+#define FLOOD_HEADER_BYTES 42
 
 struct flood_opts {
 	const char *dev;
@@ -22,6 +23,9 @@ struct flood_opts {
 	uint32_t from, from_random; /* host order; bits that differ from frame to frame */
 	uint32_t to;                /* host order */
 	uint16_t from_port, to_port;
+	uint16_t ports; /* so many source ports from from_port on, in turn; 0: only that one */
+	bool stamps;    /* the payload begins with the time of sending */
+	bool answers;   /* count what comes from to_port, not what goes there */
 	uint32_t bytes; /* of UDP payload */
 	uint32_t rate;  /* per second, 0: as many as go */
 	uint32_t rounds, repeat;
@@ -32,13 +36,14 @@ struct flood_opts {
 
 /* A UDP datagram over IPv4 without VLAN tags, and what its checksums still lack. */
 struct flood_frame {
-	uint8_t data[42 + FLOOD_BYTES_MAX];
+	uint8_t data[FLOOD_HEADER_BYTES + FLOOD_BYTES_MAX];
 	uint32_t len;
-	uint32_t ip_sum, udp_sum; /* of all words but the source's */
+	uint32_t ip_sum, udp_sum; /* of all words but the source's and the stamp's */
 };
 
 /* Commands. Each returns the exit status. */
 int flood_send(const struct flood_opts *o);
+int flood_count(const struct flood_opts *o);
 int flood_cost(const struct flood_opts *o);
 int flood_ask(const struct flood_opts *o);
 

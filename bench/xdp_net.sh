@@ -2,16 +2,20 @@
 # shellcheck shell=bash disable=SC2154,SC2034 # what bench/xdp sets
 #
 # The network of bench/xdp: two namespaces with a veth between them, the filters on its server
-# side, and counters that none of the filters keeps.
+# side, and counters that none of the filters keeps; for a relay, an upstream behind the server.
 #
 #	sluice-bench-client  10.77.0.2  --- veth ---  10.77.0.1  sluice-bench-server
+#	sluice-bench-server  10.78.0.1  --- veth ---  10.78.0.2  sluice-bench-upstream
 #
 # All of it is in a mount namespace of its own, with a BPF file system and a /run/netns that end
 # with it: what is pinned or named there cannot outlive the script, whatever kills it.
 
 net_client=sluice-bench-client net_server=sluice-bench-server net_cost=sluice-bench-cost
-net_cdev=blc$$ net_sdev=bls$$ # threads of the kernel are found by these names
+net_upstream=sluice-bench-upstream
+# threads of the kernel are found by these names
+net_cdev=blc$$ net_sdev=bls$$ net_rdev=blr$$ net_udev=blu$$ net_edev=ble$$
 net_cmac=02:00:00:00:00:01 net_smac=02:00:00:00:00:02
+net_rmac=02:00:00:00:00:03 net_umac=02:00:00:00:00:04
 net_made_dir='' net_thread=''
 
 in_ns() {
@@ -27,7 +31,7 @@ net_private() {
 net_delete() {
 	local name
 
-	for name in "$net_client" "$net_server" "$net_cost"; do
+	for name in "$net_client" "$net_server" "$net_upstream" "$net_cost"; do
 		[ ! -e "/run/netns/$name" ] || ip netns del "$name"
 	done
 }
@@ -71,22 +75,44 @@ net_up() {
 		ip -n "$net_server" route add default via 10.77.0.2
 }
 
-# net_pin CPU: all that the server's side of the veth receives is worked on by a thread on that
-# core, $net_thread; before programs, as the interrupts would be that it stands for.
-net_pin() {
+# net_relay_up: and an upstream. The fast path of a relay looks routes up as from its own sockets,
+# which the kernel answers where it forwards for the loopback interface.
+net_relay_up() {
+	net_up 1 && net_add "$net_upstream" &&
+		ip -n "$net_server" link add "$net_rdev" address "$net_rmac" type veth \
+			peer name "$net_udev" address "$net_umac" netns "$net_upstream" &&
+		net_end_up "$net_server" "$net_rdev" 10.78.0.1 10.78.0.2 "$net_umac" &&
+		net_end_up "$net_upstream" "$net_udev" 10.78.0.2 10.78.0.1 "$net_rmac" &&
+		in_ns "$net_server" sh -c 'echo 1 >/proc/sys/net/ipv4/conf/lo/forwarding'
+}
+
+# net_threads NS DEV CPU COMMAND...: all that DEV receives is worked on by a thread on that core,
+# $net_thread, whose number is put behind COMMAND.
+net_threads() {
 	local comm
 
-	ip netns exec "$net_server" sh -c "echo 1 >/sys/class/net/$net_sdev/threaded" || return
+	ip netns exec "$1" sh -c "echo 1 >/sys/class/net/$2/threaded" || return
 	net_thread=''
 	# shellcheck disable=SC2013 # paths without blanks
-	for comm in $(grep -ls "^napi/$net_sdev-" /proc/[0-9]*/comm); do
+	for comm in $(grep -ls "^napi/$2-" /proc/[0-9]*/comm); do
 		comm=${comm#/proc/}
 		net_thread=${comm%/comm}
-		taskset -p -c "$1" "$net_thread" >/dev/null || return
-		renice -n -20 -p "$net_thread" >/dev/null || return
+		taskset -p -c "$3" "$net_thread" >/dev/null || return
+		"${@:4}" "$net_thread" >/dev/null || return
 	done
-	[ -n "$net_thread" ] || echo "bench/xdp: no NAPI thread of $net_sdev found" >&2
+	[ -n "$net_thread" ] || echo "bench/xdp: no NAPI thread of $2 found" >&2
 	[ -n "$net_thread" ]
+}
+
+# net_threadless NS DEV: what DEV receives is worked on where it is sent, at once.
+net_threadless() {
+	ip netns exec "$1" sh -c "echo 0 >/sys/class/net/$2/threaded"
+}
+
+# net_pin CPU: the server's side of the veth; before programs, as the interrupts would be that the
+# thread stands for.
+net_pin() {
+	net_threads "$net_server" "$net_sdev" "$1" renice -n -20 -p
 }
 
 # Prints seconds, frames offered to the veth, taken in by the server's side on each of two queues,
