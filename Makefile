@@ -64,8 +64,8 @@ fuzz_bin  := $(patsubst tests/%.c,build/fuzz/%,$(fuzz_src))
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all run test check-units test-long fuzz bench bench-quick install uninstall clean help \
-	layers deps test-deps bench-deps format-check need-criterion need-clang FORCE
+.PHONY: all run test check-units test-long fuzz bench bench-quick bench-xdp install uninstall \
+	clean help layers deps test-deps bench-deps format-check need-criterion need-clang FORCE
 
 all: $(main_bin) $(bench_bin) ## build the server and the benchmark programs (default)
 	@$(if $(xdp_lacks),echo 'note: no XDP filter in this build; it lacks: $(xdp_lacks)')
@@ -92,6 +92,9 @@ fuzz: $(fuzz_bin) ## run each fuzzer for FUZZ_SECONDS (20)
 
 bench: all ## measure everything against everything that is installed, in under 10 minutes
 	@BIN=$(B) bench/sweep
+
+bench-xdp: all ## measure the XDP program, filter and fast path: as root, in 12 minutes
+	@BIN=$(B) bench/xdp
 
 bench-quick: all ## the same with a few cells, in a minute
 	@BIN=$(B) bench/sweep --quick
