@@ -418,7 +418,8 @@ loopback() {
 	printed '.*lo cannot run XDP programs in its driver.*' bad.err
 	NS=$server sluice_start one echo -l udp:127.0.0.1:0 --xdp lo --xdp-rules "$dir/rules"
 	printed 'filtering lo mode=generic rules=2' one.out
-	(($(logged one 'which refused the filter') == 1)) || fail "the log does not tell: $(<"$dir/one.err")"
+	(($(logged one 'which refused the filter') == 1)) ||
+		fail "the log does not tell: $(<"$dir/one.err")"
 	NS=$server must peer datagram "$(address one)" many 20 100 send 55 send 100 recv 100
 	counted one dgrams_in=21 xdp_lo_dropped=1
 }
