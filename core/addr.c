@@ -303,6 +303,13 @@ socklen_t addr_inet_len(const union addr_inet *inet)
 	return inet->sa.sa_family == AF_INET ? sizeof(inet->v4) : sizeof(inet->v6);
 }
 
+bool addr_inet_is_loopback(const union addr_inet *inet)
+{
+	if (inet->sa.sa_family == AF_INET)
+		return ntohl(inet->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return inet->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&inet->v6.sin6_addr);
+}
+
 bool addr_inet_equal(const union addr_inet *a, const union addr_inet *b)
 {
 	if (a->sa.sa_family != b->sa.sa_family)

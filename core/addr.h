@@ -75,6 +75,9 @@ bool addr_is_wildcard(const struct addr *addr);
 uint16_t addr_inet_port(const union addr_inet *inet);
 socklen_t addr_inet_len(const union addr_inet *inet);
 
+/* In 127.0.0.0/8, or ::1. */
+bool addr_inet_is_loopback(const union addr_inet *inet);
+
 /* Same family, address and port (scope of link-local IPv6 included). */
 bool addr_inet_equal(const union addr_inet *a, const union addr_inet *b);
 

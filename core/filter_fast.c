@@ -209,8 +209,9 @@ static void tell(const struct filter *f, const struct serve_udp *udp)
 		if (!strcmp(filter_fast_path((void *)f, &udp->listen[i]), "off"))
 			log_write(f->log, LOG_INFO, "%s: no fast path: %s",
 				  addr_format(&addr, text),
-				  *f->why ? f->why
-					  : "datagrams for its address do not come in there");
+				  addr_inet_is_loopback(&addr.inet)
+					  ? "datagrams for its address do not come in there"
+					  : f->why);
 	}
 }
 
@@ -235,16 +236,9 @@ int filter_fast_start(struct filter *f, const struct serve_udp *udp)
 	return EXIT_SUCCESS;
 }
 
-static bool is_loopback(const union addr_inet *addr)
-{
-	return addr->sa.sa_family == AF_INET
-		       ? ntohl(addr->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
-		       : IN6_IS_ADDR_LOOPBACK(&addr->v6.sin6_addr);
-}
-
 static bool is_served(const struct filter *f, const union addr_inet *listen)
 {
-	if (is_loopback(listen))
+	if (addr_inet_is_loopback(listen))
 		return false;
 	if (f->fast == FAST_RELAY)
 		return listen->sa.sa_family == AF_INET ? f->routes4 : f->routes6;
@@ -291,7 +285,7 @@ bool filter_fast_tick(void *ctx)
 		if (f->sessions)
 			xdp_sessions_reclaim(f->sessions);
 	}
-	return serving;
+	return serving || f->sessions; /* numbers have to be given out again all the same */
 }
 
 /* A relay's sessions go on, and are removed one by one. */

@@ -30,13 +30,6 @@ static void set_int(int fd, int level, int name, int value)
  * KiB. Always there, and permitted to all; tcp(7). */
 static const char loopback_congestion[] = "reno";
 
-static bool is_loopback(const struct addr *addr)
-{
-	if (addr->sa.sa_family == AF_INET)
-		return ntohl(addr->inet.v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-	return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&addr->inet.v6.sin6_addr);
-}
-
 /* Accepted sockets inherit these from their listener on Linux. */
 static void net_options(int fd, const struct addr *addr)
 {
@@ -45,7 +38,7 @@ static void net_options(int fd, const struct addr *addr)
 	if (addr->kind == ADDR_TCP) {
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-		if (is_loopback(addr))
+		if (addr_inet_is_loopback(&addr->inet))
 			setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, loopback_congestion,
 				   sizeof(loopback_congestion) - 1);
 	} else if (addr->kind == ADDR_UDP) {

@@ -83,16 +83,9 @@ static bool same_host(const union addr_inet *a, const union addr_inet *b)
 	return IN6_ARE_ADDR_EQUAL(&a->v6.sin6_addr, &b->v6.sin6_addr);
 }
 
-static bool is_loopback(const union addr_inet *a)
-{
-	if (a->sa.sa_family == AF_INET)
-		return ntohl(a->v4.sin_addr.s_addr) >> 24 == 127;
-	return IN6_IS_ADDR_LOOPBACK(&a->v6.sin6_addr);
-}
-
 static bool is_this_host(const struct udp_conf *conf, const struct dgram_meta *meta)
 {
-	if (is_loopback(&meta->peer) || same_host(&meta->peer, &meta->local))
+	if (addr_inet_is_loopback(&meta->peer) || same_host(&meta->peer, &meta->local))
 		return true;
 	for (uint32_t i = 0; i < conf->n_local; i++)
 		if (same_host(&meta->peer, &conf->local[i]))

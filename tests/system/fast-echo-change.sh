@@ -13,17 +13,6 @@
 v4=10.77.0.9:7007 v6="[fd77::9]:7007"
 from4=10.77.0.1:5555 from6="[fd77::1]:5555"
 
-fast_street() {
-	need_command ethtool
-	street
-	real_end "$client" out
-}
-
-serve() { # [ARGUMENT...]
-	NS=$server sluice_start one echo -l udp:0.0.0.0:7007 -l "udp:[::]:7007" \
-		--xdp "$door" "${fast[@]}" "$@"
-}
-
 # Asks all the time, one after the other, and stops at the first that is lost.
 begin_asking() {
 	# shellcheck disable=SC2046 # words

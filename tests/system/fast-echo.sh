@@ -13,18 +13,6 @@
 v4=10.77.0.9:7007 v6="[fd77::9]:7007"
 from4=10.77.0.1:5555 from6="[fd77::1]:5555"
 
-# A street whose clients are as other hosts are.
-fast_street() {
-	need_command ethtool
-	street
-	real_end "$client" out
-}
-
-serve() { # [ARGUMENT...]
-	NS=$server sluice_start one echo -l udp:0.0.0.0:7007 -l "udp:[::]:7007" \
-		--xdp "$door" "${fast[@]}" "$@"
-}
-
 # So many have been answered in the driver, and all others by the server.
 answered_by() { # ECHOED DATAGRAMS
 	counted one "xdp_${door}_echoed=$1" dgrams_in="$2" dgrams_out="$2"

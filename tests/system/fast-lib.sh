@@ -201,3 +201,17 @@ added_up() { # SENT ANSWERS UP
 		fail "${count[dgrams_in]} received, ${count[dgrams_out]} sent"
 	((count[dgrams_in] <= $3)) || fail "${count[dgrams_in]} relayed by sockets, not $3"
 }
+
+# ---- echo ----
+
+# A street whose clients are as other hosts are.
+fast_street() {
+	need_command ethtool
+	street
+	real_end "$client" out
+}
+
+serve() { # [ARGUMENT...]
+	NS=$server sluice_start one echo -l udp:0.0.0.0:7007 -l "udp:[::]:7007" \
+		--xdp "$door" "${fast[@]}" "$@"
+}
